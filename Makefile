@@ -1,0 +1,66 @@
+# Needs make and Python >= 3.11; everything else goes into .venv, once.
+#   make run             the main job: eta from one image (PLAN=smoke|laptop|paper)
+#   make test            the quick tests
+#   make slow            the statistical tests, minutes
+#   make check           lint, format, types, layers
+#   make docs            the documentation, into site/
+#   make clean           forget .venv, site and caches
+# ARGS=... is passed on, e.g. make test ARGS="-k vortices".
+
+PLAN ?= laptop
+ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+PACKAGE_EXTRAS := all tests dev
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+.PHONY: help run test slow check docs clean
+
+help:
+	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
+
+run: $(VENV)/.installed-all
+	$(BIN)/python examples/recover_josephson.py --plan $(PLAN) $(ARGS)
+
+test: $(VENV)/.installed-tests
+	$(BIN)/python -m pytest $(ARGS)
+
+slow: $(VENV)/.installed-tests
+	$(BIN)/python -m pytest -m slow $(ARGS)
+
+check: $(VENV)/.installed-dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/lint-imports
+
+docs: $(VENV)/.installed-dev
+	$(BIN)/mkdocs build --strict
+
+clean:
+	rm -rf $(VENV) site build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A stamp per set of extras; a change of pyproject.toml installs again. `uv run`
+# makes a .venv without pip, hence ensurepip.
+$(PACKAGE_EXTRAS:%=$(VENV)/.installed-%): $(VENV)/.installed-%: pyproject.toml $(VENV)/pyvenv.cfg
+	@echo "Installing gl15[$*] into $(VENV) (once) ..."
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip >/dev/null
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[$*]"
+	@touch $@
+
+# Each candidate is run, not only looked up: a version manager's shim may be on the
+# path without the Python behind it. PYTHON=/path/to/python makes the choice by hand.
+$(VENV)/pyvenv.cfg:
+	@for python in $(PYTHON) python3.13 python3.12 python3.11 python3; do \
+	  if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then \
+	    echo "Creating $(VENV) with $$($$python --version)"; \
+	    $$python -m venv $(VENV) || { rm -rf $(VENV); exit 1; }; \
+	    exit 0; \
+	  fi; \
+	done; \
+	echo "gl15 needs Python 3.11 or newer: none of python3.13, python3.12, python3.11, python3 is one." >&2; \
+	echo "Install one and run make again, or name it: make PYTHON=/path/to/python3.11 ..." >&2; \
+	exit 1
