@@ -1,0 +1,235 @@
+"""Time evolution: Diffrax, fixed steps, any number of simulations side by side."""
+
+from collections.abc import Sequence
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import lineax as lx
+import numpy as np
+from jaxtyping import Array, Complex, Float, Key, UInt32
+
+from gl15.physics._flow import Flow
+from gl15.physics._lanes import pack, unpack
+from gl15.physics._noise import LaneNoise
+from gl15.physics._tdgl import TDGL
+from gl15.physics._types import Psi, Scalar
+
+
+def evolve(
+    tdgl: TDGL,
+    psi0: Psi,
+    *,
+    t1: float = 2.0,
+    dt: float = 1e-3,
+    ts: Sequence[float] | Float[Array, " times"] | np.ndarray | None = None,
+    solver: diffrax.AbstractSolver | None = None,
+    adjoint: diffrax.AbstractAdjoint | None = None,
+    temperature: Scalar = 0.0,
+    key: Key[Array, ""] | UInt32[Array, "2"] | None = None,
+    progress: bool = False,
+) -> diffrax.Solution:
+    r"""Integrate the TDGL dynamics from `t=0` to `t1` with fixed steps.
+
+    $$\psi^{(n+1)} = \psi^{(n)} - \mathrm{d}t\, \frac{\delta F_K}{\delta \psi^*}
+    + \sqrt{T\, \mathrm{d}t/\mathrm{d}x^2}\; \xi^{(n)}$$
+
+    (Eq. 3, with thermal noise: real and imaginary part of $\xi$ are independent
+    standard normals). Differentiable in every coupling, in the field (open samples)
+    and in the initial state.
+
+    Args:
+        tdgl: the dynamics.
+        psi0: initial order parameters.
+        t1: final time, a Python number.
+        dt: time step, a Python number.
+        ts: times to save, increasing, within `[0, t1]`; by default `t1` alone. Between
+            steps the state is interpolated.
+        solver: a Diffrax solver; explicit Euler by default.
+        adjoint: how Diffrax differentiates. By default reverse mode with recursive
+            checkpoints; `diffrax.ForwardMode()` is cheaper for few parameters.
+        temperature: temperature $T$ of the Langevin noise; 0 for none.
+        key: JAX random key, needed if `temperature` is not 0.
+        progress: show a progress bar.
+
+    Returns:
+        A `diffrax.Solution`: `.ts` the saved times, `.ys` the order parameters
+        `[times, 2, nx, ny]`, `.stats` the number of steps.
+
+    Raises:
+        ValueError: if `dt` is above the stability limit of explicit Euler, if times or
+            shapes do not fit, or if `key` is missing.
+    """
+    tdgl.check_psi(psi0)
+    if psi0.ndim != 3:
+        raise ValueError(
+            f"`psi0` must have shape (2, nx, ny), got {psi0.shape}; use `jax.vmap`, "
+            "or `gl15.simulate` for an ensemble."
+        )
+    solver = diffrax.Euler() if solver is None else solver
+    if isinstance(solver, diffrax.Euler):
+        psi0 = check_step(tdgl, dt, psi0)
+    solution = integrate(
+        tdgl,
+        psi0[None],
+        t1=t1,
+        dt=dt,
+        ts=ts,
+        solver=solver,
+        adjoint=adjoint,
+        temperature=temperature,
+        keys=None if key is None else key[None],
+        progress=progress,
+    )
+    return eqx.tree_at(lambda s: s.ys, solution, solution.ys[:, 0])
+
+
+def check_step(tdgl: TDGL, dt: float, psi: Psi) -> Psi:
+    """Refuse a step that explicit Euler would amplify.
+
+    Args:
+        tdgl: the dynamics.
+        dt: the step.
+        psi: the state it starts from.
+
+    Returns:
+        `psi`, which carries the check where values are traced.
+
+    Raises:
+        ValueError: with the limit in the message.
+    """
+    traced = any(
+        isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((tdgl, psi))
+    )
+    if traced:
+        limit = tdgl.max_stable_step(psi)
+        return eqx.error_if(
+            psi,
+            ~(dt <= limit),
+            "`dt` is above the stability limit of explicit Euler, or nu^2 >= D1 D2; "
+            "see `tdgl.max_stable_step()`.",
+        )
+    with jax.ensure_compile_time_eval():
+        limit = float(tdgl.max_stable_step(psi))
+    if not dt <= limit:
+        raise ValueError(
+            f"`dt`={dt:g} is above the stability limit {limit:.6g} of explicit Euler "
+            f"at this spacing and these couplings; use `dt` <= {limit:.4g} "
+            "(`tdgl.max_stable_step()`)."
+        )
+    return psi
+
+
+def integrate(
+    tdgl: TDGL,
+    psi0: Complex[Array, "lanes 2 nx ny"],
+    *,
+    t1: float,
+    dt: float,
+    ts: Sequence[float] | Float[Array, " times"] | np.ndarray | None = None,
+    solver: diffrax.AbstractSolver | None = None,
+    adjoint: diffrax.AbstractAdjoint | None = None,
+    temperature: Scalar | Float[Array, " lanes"] = 0.0,
+    keys: Key[Array, " lanes"] | UInt32[Array, "lanes 2"] | None = None,
+    progress: bool = False,
+) -> diffrax.Solution:
+    """Evolve several simulations side by side, in the layout made for it.
+
+    The leaves of `tdgl` may have a leading axis of simulations, as `eqx.filter_vmap`
+    makes them; those without are shared. Steps are not checked for stability.
+
+    Args:
+        tdgl: the dynamics of all.
+        psi0: initial order parameters of each.
+        t1: final time.
+        dt: time step.
+        ts: times to save.
+        solver: a Diffrax solver.
+        adjoint: how Diffrax differentiates.
+        temperature: temperature of the Langevin noise, one or one each.
+        keys: a random key for each, needed if `temperature` is not 0.
+        progress: show a progress bar.
+
+    Returns:
+        A `diffrax.Solution` whose `.ys` has shape `[times, lanes, 2, nx, ny]`.
+
+    Raises:
+        ValueError: if times do not fit, or if `keys` is missing.
+    """
+    _check_times(t1, dt, ts)
+    lanes, dtype = psi0.shape[0], psi0.real.dtype
+    flow = Flow.build(
+        tdgl.lattice, tdgl.material, tdgl.links, lanes=lanes, dtype=dtype, dt=dt
+    )
+    noiseless = isinstance(temperature, float | int) and temperature == 0
+    # Time is counted in steps: their ends are whole numbers, exact in float32.
+    steps = t1 / dt
+    if abs(steps - round(steps)) < 1e-6 * max(1.0, steps):
+        steps = float(round(steps))
+    if noiseless:
+        terms = diffrax.ODETerm(flow)
+        adjoint = diffrax.RecursiveCheckpointAdjoint() if adjoint is None else adjoint
+    else:
+        if keys is None:
+            raise ValueError(
+                "`key` is needed for thermal noise: `temperature` is "
+                f"{temperature}, pass `key=jax.random.key(...)`."
+            )
+        terms = _langevin(tdgl, flow, temperature, keys, dt, steps, dtype)
+        adjoint = diffrax.RecursiveCheckpointAdjoint() if adjoint is None else adjoint
+    saveat = (
+        diffrax.SaveAt(t1=True)
+        if ts is None
+        else diffrax.SaveAt(ts=jnp.clip(jnp.asarray(ts, float) / dt, 0.0, steps))
+    )
+    meter = diffrax.TqdmProgressMeter(refresh_steps=max(1, int(steps) // 100))
+    solution = diffrax.diffeqsolve(
+        terms,
+        diffrax.Euler() if solver is None else solver,
+        t0=0.0,
+        t1=steps,
+        dt0=1.0,
+        y0=pack(psi0),
+        saveat=saveat,
+        stepsize_controller=diffrax.ConstantStepSize(),
+        adjoint=adjoint,
+        max_steps=int(np.ceil(steps)) + 1,
+        progress_meter=meter if progress else diffrax.NoProgressMeter(),
+    )
+    psi = jax.vmap(lambda state: unpack(state, lanes))(solution.ys)
+    times = jnp.asarray([t1], float) if ts is None else jnp.asarray(ts, float)
+    return eqx.tree_at(
+        lambda s: (s.t1, s.ts, s.ys), solution, (jnp.asarray(t1, float), times, psi)
+    )
+
+
+def _langevin(tdgl, flow, temperature, keys, dt: float, steps: float, dtype):
+    amplitude = jnp.sqrt(jnp.asarray(temperature) * dt / tdgl.lattice.spacing**2)
+    noise = LaneNoise(keys, 0.0, steps, tdgl.lattice.shape, dtype)
+    ny = tdgl.lattice.shape[1]
+
+    def scale(t, state, args):
+        row = jnp.tile(amplitude, ny)[None] if amplitude.ndim else amplitude
+        diagonal = jax.tree.map(
+            lambda a: jnp.broadcast_to(row, a.shape).astype(a.dtype), state
+        )
+        return lx.DiagonalLinearOperator(diagonal)
+
+    return diffrax.MultiTerm(diffrax.ODETerm(flow), diffrax.ControlTerm(scale, noise))
+
+
+def _check_times(t1: float, dt: float, ts) -> None:
+    for name, value in (("t1", t1), ("dt", dt)):
+        if not (np.isfinite(value) and value > 0):
+            raise ValueError(f"`{name}` must be a positive time, got {value}.")
+    if dt > t1:
+        raise ValueError(f"`dt`={dt} is longer than the whole evolution, `t1`={t1}.")
+    if ts is None or isinstance(ts, jax.core.Tracer):
+        return
+    times = np.asarray(ts, float)
+    slack = 1e-6 * t1
+    if times.ndim != 1 or times.size == 0 or np.any(np.diff(times) <= 0):
+        raise ValueError(f"`ts` must be a rising list of times, got {ts}.")
+    if times[0] < -slack or times[-1] > t1 + slack:
+        raise ValueError(f"`ts` must lie within [0, t1={t1}], got {ts}.")

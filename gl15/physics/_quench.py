@@ -1,0 +1,42 @@
+"""The random start: a sudden quench from the normal phase."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Key, UInt32
+
+from gl15.physics._lattice import Lattice
+from gl15.physics._types import Psi
+
+
+def quench(
+    lattice: Lattice,
+    *,
+    key: Key[Array, ""] | UInt32[Array, "2"],
+    amplitude: float = 0.5,
+    dtype=None,
+) -> Psi:
+    r"""Order parameters right after a quench from the normal phase (section III).
+
+    Real and imaginary part of each band at each site are independent and uniform in
+    $[-a, a]$, so that $\langle|\psi_i|^2\rangle = 2a^2/3$.
+
+    Args:
+        lattice: the lattice.
+        key: JAX random key.
+        amplitude: half-width $a$ of the uniform distribution.
+        dtype: complex type; by default complex64, or complex128 where x64 is enabled.
+
+    Returns:
+        Complex order parameters `[2, nx, ny]`.
+
+    Raises:
+        ValueError: if `amplitude` is negative.
+    """
+    if amplitude < 0:
+        raise ValueError(f"`amplitude` must not be negative, got {amplitude}.")
+    dtype = jnp.result_type(complex) if dtype is None else jnp.dtype(dtype)
+    real = jnp.finfo(dtype).dtype
+    parts = jax.random.uniform(
+        key, (2, 2, *lattice.shape), real, minval=-amplitude, maxval=amplitude
+    )
+    return jax.lax.complex(parts[:, 0], parts[:, 1])
