@@ -1,0 +1,275 @@
+r"""Independent priors over named parameters.
+
+A prior is a dictionary of scalar NumPyro distributions. It is stored as *static* data:
+its numbers are no leaves of the pytree. Three traps end there: an optimiser with weight
+decay cannot move a bound of the prior, a network ensemble under `vmap` does not grow a
+batch of priors, and the order of NumPyro's own leaves (which changes from process to
+process, as it follows a set of strings) cannot reach a file.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro.distributions as dist
+from jaxtyping import Array, Bool, Float, Num, PRNGKeyArray
+
+from gl15.simulation._description import describe, Fixed, rebuild
+
+
+ThetaValue: TypeAlias = (
+    Num[Array, "..."] | Num[np.ndarray, "..."] | np.number | float | int
+)
+Theta: TypeAlias = Mapping[str, ThetaValue]
+"""Parameters by name: a scalar each, or an array each for a batch."""
+
+_TAIL = 1e-6  # probability left out on each side of an unbounded prior
+
+
+class Prior(eqx.Module):
+    r"""Independent prior over named scalar parameters.
+
+    $$
+    p(\theta) = \prod_j p_j(\theta_j),
+    \qquad \theta = \{\eta, B, \nu, \dots\}
+    $$
+
+    Example:
+        ```python
+        prior = Prior({"eta": dist.Uniform(0.0, 1.5), "B": dist.Uniform(0.0, 0.1)})
+        theta = prior.sample(jax.random.key(0), (8,))  # {"eta": [8], "B": [8]}
+        ```
+
+    Attributes:
+        names: the parameter names in the order given, which is also the order of the
+            components of `standardize`. (JAX sorts dictionary keys whenever it
+            flattens one: never read an order off a dictionary of parameters.)
+    """
+
+    names: tuple[str, ...] = eqx.field(static=True)
+    _fixed: tuple[Fixed, ...] = eqx.field(static=True)
+    _bounds: tuple[tuple[float, float] | None, ...] = eqx.field(static=True)
+    _affine: tuple[tuple[float, float], ...] = eqx.field(static=True)
+
+    def __init__(self, distributions: Mapping[str, Any]):
+        """Build the prior.
+
+        Args:
+            distributions: parameter name -> NumPyro distribution of one scalar.
+
+        Raises:
+            ValueError: if there is no parameter, or a distribution is not scalar,
+                discrete or traced.
+            TypeError: if a name is no string or a value no NumPyro distribution.
+        """
+        if len(distributions) == 0:
+            raise ValueError(
+                "`distributions` is empty: a prior needs at least one parameter, such "
+                'as Prior({"eta": dist.Uniform(0.0, 1.5)}).'
+            )
+        for name, value in distributions.items():
+            _check_distribution(name, value)
+        self.names = tuple(distributions)
+        with jax.ensure_compile_time_eval():
+            self._fixed = tuple(Fixed(value) for value in distributions.values())
+            values = tuple(fixed.distribution for fixed in self._fixed)
+            self._bounds = tuple(_limits(value) for value in values)
+            self._affine = tuple(_affine(value) for value in values)
+
+    @property
+    def distributions(self) -> dict[str, Any]:
+        """The NumPyro distribution of each parameter."""
+        fixed = (one.distribution for one in self._fixed)
+        return dict(zip(self.names, fixed, strict=True))
+
+    @property
+    def support(self) -> dict[str, Any]:
+        """The NumPyro constraint that each parameter obeys."""
+        return {name: value.support for name, value in self.distributions.items()}
+
+    @property
+    def bounds(self) -> dict[str, tuple[float, float]]:
+        r"""Lowest and highest value of each parameter.
+
+        The limits of the support; where a side is unbounded (or the density diverges
+        there) the $10^{-6}$ or $1 - 10^{-6}$ quantile.
+
+        Raises:
+            ValueError: if a quantile is needed that NumPyro cannot compute.
+        """
+        found = {}
+        for name, limits in zip(self.names, self._bounds, strict=True):
+            if limits is None:
+                kind = type(self.distributions[name]).__name__
+                raise ValueError(
+                    f"`{name}` has an unbounded prior ({kind}) whose quantiles NumPyro "
+                    "cannot compute here; truncate it (dist.TruncatedDistribution) or "
+                    "give `bounds` explicitly."
+                )
+            found[name] = limits
+        return found
+
+    def sample(
+        self, key: PRNGKeyArray, shape: tuple[int, ...] = ()
+    ) -> dict[str, Float[Array, "..."]]:
+        """Independent draws, each of shape `shape`, by name."""
+        keys = jax.random.split(key, len(self.names))
+        return {
+            name: value.sample(one, shape)
+            for one, (name, value) in zip(keys, self.distributions.items(), strict=True)
+        }
+
+    def log_prob(self, theta: Theta) -> Float[Array, "*batch"]:
+        r"""Log-density $\sum_j \log p_j(\theta_j)$; $-\infty$ outside the support.
+
+        Never NaN, and its gradient is finite everywhere (zero outside).
+
+        Args:
+            theta: parameter name -> scalar, or arrays that broadcast together.
+        """
+        self.check_names(theta)
+        total = jnp.zeros(())
+        for name, value in self.distributions.items():
+            total = total + _safe_log_prob(value, jnp.asarray(theta[name]))
+        return total
+
+    def contains(self, theta: Theta) -> Bool[Array, "*batch"]:
+        """Whether every parameter lies in its support (NaN does not)."""
+        self.check_names(theta)
+        inside = jnp.ones((), bool)
+        for name, constraint in self.support.items():
+            inside = inside & constraint(jnp.asarray(theta[name]))
+        return inside
+
+    def restrict(self, theta: Theta) -> dict[str, Num[Array, "..."]]:
+        """`theta` where it lies in the support, some fixed inner point elsewhere.
+
+        What is computed from it is finite and has finite gradients, so that a `where`
+        on `contains` may throw it away.
+        """
+        self.check_names(theta)
+        return {
+            name: _inside(constraint, jnp.asarray(theta[name]))
+            for name, constraint in self.support.items()
+        }
+
+    def standardize(self, theta: Theta) -> Float[Array, "*batch d"]:
+        r"""Parameters as one vector of order one, in the order of `names`.
+
+        $(\theta - \mathrm{low})/(\mathrm{high} - \mathrm{low})$ if it is bounded, which
+        for $U(0, \theta_{\max})$ is $\theta/\theta_{\max}$; if not,
+        $(\theta - \mathrm{mean})/\mathrm{std}$ (median and interquartile range where
+        these moments do not exist).
+        """
+        self.check_names(theta)
+        parts = [
+            (jnp.asarray(theta[name]) - shift) / scale
+            for name, (shift, scale) in zip(self.names, self._affine, strict=True)
+        ]
+        return jnp.stack(jnp.broadcast_arrays(*parts), axis=-1)
+
+    def check_names(self, theta: Mapping[str, Any]) -> None:
+        """Raise `ValueError` unless `theta` holds exactly this prior's parameters."""
+        unknown = sorted(set(theta) - set(self.names))
+        missing = [name for name in self.names if name not in theta]
+        if unknown or missing:
+            problems = [f"unknown {unknown}"] if unknown else []
+            problems += [f"missing {missing}"] if missing else []
+            raise ValueError(
+                f"`theta` does not match the prior: {' and '.join(problems)}; "
+                f"the parameters are {list(self.names)}."
+            )
+
+    def describe(self) -> dict[str, Any]:
+        """The prior as plain data (dictionaries, numbers, strings) for a JSON file.
+
+        Raises:
+            TypeError: if a distribution is not rebuilt from numbers alone.
+        """
+        return {name: describe(value) for name, value in self.distributions.items()}
+
+    @staticmethod
+    def from_description(description: Mapping[str, Any]) -> "Prior":
+        """The prior that `describe` described."""
+        return Prior({name: rebuild(value) for name, value in description.items()})
+
+
+def _check_distribution(name: Any, value: Any) -> None:
+    if not isinstance(name, str):
+        raise TypeError(f"`distributions` has the key {name!r}: names are strings.")
+    if not isinstance(value, dist.Distribution):
+        raise TypeError(
+            f"`distributions[{name!r}]` is {value!r}, not a NumPyro distribution; "
+            "give for instance numpyro.distributions.Uniform(0.0, 1.5)."
+        )
+    if value.batch_shape != () or value.event_shape != ():
+        raise ValueError(
+            f"`distributions[{name!r}]` is not scalar: batch_shape "
+            f"{value.batch_shape}, event_shape {value.event_shape}; give every "
+            "component a name of its own."
+        )
+    if value.is_discrete:
+        raise ValueError(
+            f"`distributions[{name!r}]` is discrete ({type(value).__name__}); only "
+            "continuous parameters are inferred."
+        )
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(value)):
+        raise ValueError(
+            f"`distributions[{name!r}]` holds traced values; build the prior outside "
+            "jit, vmap and grad."
+        )
+
+
+def _safe_log_prob(value: Any, theta: Num[Array, "*n"]) -> Float[Array, "*n"]:
+    log_prob = value.log_prob(_inside(value.support, theta))
+    usable = value.support(theta) & ~jnp.isnan(log_prob)
+    return jnp.where(usable, log_prob, -jnp.inf)
+
+
+def _inside(constraint: Any, theta: Num[Array, "*n"]) -> Num[Array, "*n"]:
+    # A `where` on a result alone would leave 0 * inf = NaN in its gradient.
+    inner = jax.lax.stop_gradient(constraint.feasible_like(theta))
+    return jnp.where(constraint(theta), theta, inner)
+
+
+def _limits(value: Any) -> tuple[float, float] | None:
+    """Finite limits of the support, or quantiles; None where neither can be had."""
+    limits = []
+    for side, tail in (("lower_bound", _TAIL), ("upper_bound", 1 - _TAIL)):
+        limit = getattr(value.support, side, None)
+        if limit is not None and _usable_limit(value, limit):
+            limits.append(float(limit))
+            continue
+        try:
+            quantile = float(value.icdf(tail))
+        except (ImportError, NotImplementedError):
+            return None
+        limits.append(quantile)
+    low, high = limits
+    return (low, high) if math.isfinite(low) and math.isfinite(high) else None
+
+
+def _usable_limit(value: Any, limit: Any) -> bool:
+    if not math.isfinite(float(limit)) or not bool(value.support(limit)):
+        return False
+    log_prob = float(value.log_prob(limit))
+    return not math.isnan(log_prob) and log_prob < math.inf
+
+
+def _affine(value: Any) -> tuple[float, float]:
+    """Shift and scale that bring a parameter to order one."""
+    low = getattr(value.support, "lower_bound", None)
+    high = getattr(value.support, "upper_bound", None)
+    if low is not None and high is not None:
+        low, high = float(low), float(high)
+        if math.isfinite(low) and math.isfinite(high):
+            return low, high - low
+    mean, std = float(value.mean), math.sqrt(float(value.variance))
+    if math.isfinite(mean) and math.isfinite(std):
+        return mean, std
+    low, middle, high = (float(value.icdf(q)) for q in (0.25, 0.5, 0.75))
+    return middle, high - low
