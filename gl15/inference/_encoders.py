@@ -1,0 +1,200 @@
+"""Encoders: from an observation to a short vector of features."""
+
+import abc
+from typing import Any, ClassVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+
+class AbstractEncoder(eqx.Module):
+    """Turns one observation into features, in two parts.
+
+    `summarise` has no trainable parameters and is applied once to every observation,
+    before training; its output is standardised entry by entry of the last axis.
+    Calling the encoder maps that to features and is what training changes.
+
+    Attributes:
+        ndim: number of axes of an observation.
+        channels: length of its last axis.
+        size: length of the last axis of the summary.
+        features: length of the feature vector.
+    """
+
+    ndim: eqx.AbstractClassVar[int]
+    channels: eqx.AbstractVar[int]
+    size: eqx.AbstractVar[int]
+    features: eqx.AbstractVar[int]
+
+    @abc.abstractmethod
+    def config(self) -> dict[str, Any]:
+        """The arguments, but for the key, that build an encoder of this structure."""
+
+    @abc.abstractmethod
+    def summarise(self, x: Float[Array, "..."]) -> Float[Array, "*summary size"]:
+        """The parameter-free part, from an observation to its summary."""
+
+    @abc.abstractmethod
+    def __call__(self, summary: Float[Array, "*summary size"]) -> Float[Array, " f"]:
+        """The trainable part, from a standardised summary to features."""
+
+
+class MLPEncoder(AbstractEncoder):
+    """A multilayer perceptron for observations that are vectors.
+
+    Attributes:
+        channels: length of an observation.
+        size: the same.
+        features: length of the feature vector.
+        mlp: the network.
+    """
+
+    channels: int = eqx.field(static=True)
+    size: int = eqx.field(static=True)
+    features: int = eqx.field(static=True)
+    mlp: eqx.nn.MLP
+    ndim: ClassVar[int] = 1
+
+    def __init__(
+        self,
+        size: int,
+        *,
+        features: int = 64,
+        width: int = 128,
+        depth: int = 2,
+        key: PRNGKeyArray,
+    ):
+        """Build the encoder.
+
+        Args:
+            size: length of an observation.
+            features: length of the feature vector.
+            width: width of the hidden layers.
+            depth: number of hidden layers.
+            key: JAX random key for the initial weights.
+        """
+        self.channels = self.size = size
+        self.features = features
+        self.mlp = eqx.nn.MLP(
+            size, features, width, depth, final_activation=jax.nn.relu, key=key
+        )
+
+    def config(self) -> dict[str, Any]:
+        """The arguments, but for the key, that build an encoder of this structure."""
+        return {
+            "size": self.size,
+            "features": self.features,
+            "width": self.mlp.width_size,
+            "depth": self.mlp.depth,
+        }
+
+    def summarise(self, x: Float[Array, " size"]) -> Float[Array, " size"]:
+        """The observation itself."""
+        return x
+
+    def __call__(self, summary: Float[Array, " size"]) -> Float[Array, " features"]:
+        """Features of a standardised observation."""
+        return self.mlp(summary)
+
+
+class ConvEncoder(AbstractEncoder):
+    r"""The paper's convolutional encoder (Table III).
+
+    Blocks of a $3\times3$ convolution with "same" padding, ReLU and $2\times2$ max
+    pooling; then the global average and the global maximum of every channel side by
+    side, and a dense layer with ReLU. The global pooling makes it independent of the
+    image's size.
+
+    Attributes:
+        channels: channels of the image.
+        size: the same.
+        features: length of the feature vector.
+        convolutions: one per block.
+        dense: from the pooled channels to the features.
+    """
+
+    channels: int = eqx.field(static=True)
+    size: int = eqx.field(static=True)
+    features: int = eqx.field(static=True)
+    convolutions: tuple[eqx.nn.Conv2d, ...]
+    dense: eqx.nn.Linear
+    ndim: ClassVar[int] = 3
+
+    def __init__(
+        self,
+        channels: int = 3,
+        *,
+        widths: tuple[int, ...] = (64, 128, 128, 256),
+        features: int = 64,
+        key: PRNGKeyArray,
+    ):
+        """Build the encoder.
+
+        Args:
+            channels: channels of the image.
+            widths: filters of each block.
+            features: length of the feature vector.
+            key: JAX random key for the initial weights.
+        """
+        *keys, dense_key = jax.random.split(key, len(widths) + 1)
+        self.channels = self.size = channels
+        self.features = features
+        self.convolutions = tuple(
+            eqx.nn.Conv2d(before, after, 3, padding="SAME", key=one)
+            for before, after, one in zip(
+                (channels, *widths), widths, keys, strict=False
+            )
+        )
+        self.dense = eqx.nn.Linear(2 * widths[-1], features, key=dense_key)
+
+    def config(self) -> dict[str, Any]:
+        """The arguments, but for the key, that build an encoder of this structure."""
+        return {
+            "channels": self.channels,
+            "widths": tuple(int(one.out_channels) for one in self.convolutions),
+            "features": self.features,
+        }
+
+    def summarise(
+        self, x: Float[Array, "nx ny channels"]
+    ) -> Float[Array, "nx ny channels"]:
+        """The image itself."""
+        return x
+
+    def __call__(
+        self, summary: Float[Array, "nx ny channels"]
+    ) -> Float[Array, " features"]:
+        """Features of a standardised image.
+
+        Args:
+            summary: the image, at least 2 pixels a side for every block to halve.
+
+        Returns:
+            The feature vector.
+
+        Raises:
+            ValueError: if the image is too small.
+        """
+        smallest = 2 ** len(self.convolutions)
+        if min(summary.shape[:2]) < smallest:
+            raise ValueError(
+                f"`x` is {summary.shape[0]} x {summary.shape[1]} pixels, too small for "
+                f"{len(self.convolutions)} poolings; it needs {smallest} a side."
+            )
+        image = jnp.moveaxis(summary, -1, 0)
+        for convolution in self.convolutions:
+            image = _halve(jax.nn.relu(convolution(image)))
+        pooled = jnp.concatenate([image.mean((1, 2)), image.max((1, 2))])
+        return jax.nn.relu(self.dense(pooled))
+
+
+def _halve(image: Float[Array, "c nx ny"]) -> Float[Array, "c mx my"]:
+    """2 x 2 max pooling; a last odd row or column is left out, as usual.
+
+    By reshaping: the gradient of XLA's windowed maximum is slow on a CPU.
+    """
+    c, nx, ny = image.shape
+    even = image[:, : nx // 2 * 2, : ny // 2 * 2]
+    return even.reshape(c, nx // 2, 2, ny // 2, 2).max((2, 4))
