@@ -1,0 +1,13 @@
+"""What a laboratory would see of an image: instruments, one by one or in a row.
+
+An instrument is an Equinox module that is called with an image, its pixel spacing and
+a key. `Chain` puts several in a row. The blur, the counts and the noise of each can be
+switched off, and then it returns the channels it looks at unchanged.
+"""
+
+from gl15.instruments._chain import Chain as Chain
+from gl15.instruments._detector import Detector as Detector
+from gl15.instruments._instrument import AbstractInstrument as AbstractInstrument
+from gl15.instruments._lorentz import LorentzTEM as LorentzTEM
+from gl15.instruments._neutrons import NeutronScattering as NeutronScattering
+from gl15.instruments._stm import STM as STM

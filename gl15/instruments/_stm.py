@@ -1,0 +1,71 @@
+"""Scanning tunnelling microscopy."""
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from gl15.instruments._blur import blur
+from gl15.instruments._instrument import (
+    AbstractInstrument,
+    AnyKey,
+    check_positive,
+    Image,
+    Parameter,
+    select,
+)
+from gl15.instruments._noise import count_noise, finite
+
+
+class STM(AbstractInstrument):
+    r"""Scanning tunnelling microscope at zero bias.
+
+    $$
+    y(r) = \frac{1}{c\,\mathrm{d}x^2}\, \mathrm{Poisson}\big( c\,\mathrm{d}x^2\,
+    (G_\sigma * [|\psi_1|^2 + |\psi_2|^2])(r) \big)
+    $$
+
+    The local density is taken from both bands (Table II), smeared by a Gaussian tip of
+    about a nanometre, and measured by counting.
+
+    Attributes:
+        tip_width: standard deviation $\sigma$ of the tip's response, in units of
+            length; 0 for a point.
+        counts: expected counts $c$ per unit of density and of area, so that smaller
+            pixels count less; `None` for no noise.
+        channels: the channels whose sum is seen.
+    """
+
+    tip_width: Parameter = 0.0
+    counts: Parameter | None = None
+    channels: tuple[int, ...] = eqx.field(static=True, default=(0, 1))
+
+    def __check_init__(self):
+        check_positive(tip_width=self.tip_width, counts=self.counts)
+
+    def __call__(
+        self, x: Image, *, spacing: float, key: AnyKey | None = None
+    ) -> Float[Array, "nx ny 1"]:
+        """Measure an image; the result has one channel.
+
+        Args:
+            x: the image, channels last.
+            spacing: pixel spacing of `x`.
+            key: JAX random key of the counts.
+
+        Returns:
+            The density seen, `[nx, ny, 1]`.
+
+        Raises:
+            ValueError: if the tip is wider than the image, or a key is missing.
+        """
+        density = select(x, self.channels, "STM")
+        total = jnp.sum(density, axis=-1, keepdims=True)
+        seen = blur(total, self.tip_width, spacing, "tip_width")
+        counts = finite(self.counts)
+        if counts is None:
+            return seen
+        return count_noise(seen, counts * spacing**2, key, "STM")
+
+    def output_spacing(self, spacing: float) -> float:
+        """The pixel spacing of the image itself."""
+        return spacing
