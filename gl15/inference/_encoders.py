@@ -1,12 +1,18 @@
 """Encoders: from an observation to a short vector of features."""
 
 import abc
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TYPE_CHECKING
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
+
+
+if TYPE_CHECKING:
+    from typing import ClassVar as AbstractClassVar
+else:
+    from equinox import AbstractClassVar
 
 
 class AbstractEncoder(eqx.Module):
@@ -23,7 +29,7 @@ class AbstractEncoder(eqx.Module):
         features: length of the feature vector.
     """
 
-    ndim: eqx.AbstractClassVar[int]
+    ndim: AbstractClassVar[int]
     channels: eqx.AbstractVar[int]
     size: eqx.AbstractVar[int]
     features: eqx.AbstractVar[int]

@@ -1,9 +1,12 @@
 """The ratio estimator: a network that knows what it was trained on."""
 
+import math
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from gl15.inference._encoders import AbstractEncoder
@@ -113,9 +116,7 @@ class RatioEstimator(eqx.Module):
         self.check_image(x)
         return self.encoder(self.standardization(self.encoder.summarise(x)))
 
-    def log_ratio(
-        self, theta: Theta, h: Float[Array, " features"]
-    ) -> Float[Array, ""]:
+    def log_ratio(self, theta: Theta, h: Float[Array, " features"]) -> Float[Array, ""]:
         """Log-ratio from features: the cheap part.
 
         Args:
@@ -130,6 +131,25 @@ class RatioEstimator(eqx.Module):
         """
         scaled = self.prior.standardize(theta).astype(h.dtype)
         return self.head(jnp.concatenate([h, self.parameter_mlp(scaled)]))
+
+    def trained_on(
+        self, spacing: float | None, channel_names: tuple[str, ...]
+    ) -> "RatioEstimator":
+        """The same estimator, saying that it was trained on such images.
+
+        Args:
+            spacing: their pixel spacing, if known.
+            channel_names: names of their channels, if known.
+
+        Returns:
+            The estimator.
+        """
+        # Static fields are out of reach of `eqx.tree_at`.
+        leaves, tree = jax.tree.flatten(self)
+        copy = jax.tree.unflatten(tree, leaves)
+        object.__setattr__(copy, "spacing", spacing)
+        object.__setattr__(copy, "channel_names", channel_names)
+        return copy
 
     def check_image(
         self,
@@ -168,14 +188,16 @@ class RatioEstimator(eqx.Module):
                 f"`x` has channels {channel_names}, but this estimator was trained on "
                 f"{self.channel_names}, in this order."
             )
-        if None not in (spacing, self.spacing) and not np.isclose(
-            spacing, self.spacing, rtol=1e-5, atol=0
+        if (
+            spacing is not None
+            and self.spacing is not None
+            and not math.isclose(spacing, self.spacing, rel_tol=1e-5)
         ):
             raise ValueError(
                 f"`spacing`={spacing:g} of the image, but this estimator was trained "
                 f"at {self.spacing:g}; resample the image to that spacing."
             )
-        if not isinstance(x, jax.core.Tracer):
+        if not isinstance(x, Tracer):
             bad = int(np.size(x) - np.isfinite(np.asarray(x)).sum())
             if bad:
                 raise ValueError(

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import zipfile
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from gl15.simulation import Prior
 
 _FORMAT = "gl15 ratio estimator"
 _FORMAT_VERSION = 1
-_ENCODERS: dict[str, type[AbstractEncoder]] = {
+_ENCODERS: dict[str, Callable[..., AbstractEncoder]] = {
     kind.__name__: kind for kind in (ConvEncoder, MLPEncoder, SpectralEncoder)
 }
 
@@ -37,13 +38,12 @@ def save(path: str | os.PathLike, estimator: RatioEstimator) -> str:
         estimator: what to write.
 
     Returns:
-        The SHA-256 of the arrays, which `load` checks.
+        The SHA-256 of what the file holds, which `load` checks.
 
     Raises:
         TypeError: if the prior cannot be described by numbers alone.
     """
     arrays = _arrays(estimator)
-    digest = _digest(arrays)
     header = {
         "format": _FORMAT,
         "format_version": _FORMAT_VERSION,
@@ -55,13 +55,15 @@ def save(path: str | os.PathLike, estimator: RatioEstimator) -> str:
         "depth": estimator.head.depth,
         "spacing": estimator.spacing,
         "channel_names": estimator.channel_names,
-        "sha256": digest,
     }
+    digest = _digest(header, arrays)
+    header["sha256"] = digest
+    text = np.asarray(json.dumps(header))
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.partial")
     with open(partial, "wb") as file:
-        np.savez(file, allow_pickle=False, header=np.asarray(json.dumps(header)), **arrays)
+        np.savez(file, allow_pickle=False, header=text, **arrays)
         file.flush()
         os.fsync(file.fileno())
     os.replace(partial, path)
@@ -87,9 +89,11 @@ def load(
             version of gl15 can read.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            header = json.loads(str(file["header"]))
-            arrays = {name: file[name] for name in file.files if name != "header"}
+        # NumPy leaves a damaged archive open that it opened itself.
+        with open(path, "rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            header = json.loads(str(loaded["header"]))
+            arrays = {name: loaded[name] for name in loaded.files if name != "header"}
     except FileNotFoundError:
         raise
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
@@ -105,13 +109,20 @@ def load(
             f"than this gl15 {version('gl15')} reads ({_FORMAT_VERSION}); it was "
             f"written by gl15 {header['gl15']}: upgrade."
         )
-    if _digest(arrays) != header["sha256"]:
+    digest = header.pop("sha256")
+    if _digest(header, arrays) != digest:
         raise ValueError(
-            f"`path`={os.fspath(path)!r} is damaged: its arrays do not match their "
-            "checksum."
+            f"`path`={os.fspath(path)!r} is damaged or was edited: it does not match "
+            "its checksum."
+        )
+    if like is not None and like.prior.describe() != header["prior"]:
+        raise ValueError(
+            f"`like` has the prior {like.prior.describe()}, but the estimator in "
+            f"`path`={os.fspath(path)!r} has {header['prior']}; give `like` that one."
         )
     skeleton = eqx.filter_eval_shape(_build, header) if like is None else like
-    return _fill(skeleton, arrays, os.fspath(path))
+    estimator = _fill(skeleton, arrays, os.fspath(path))
+    return estimator.trained_on(header["spacing"], tuple(header["channel_names"]))
 
 
 def _build(header: dict[str, Any]) -> RatioEstimator:
@@ -135,7 +146,8 @@ def _build(header: dict[str, Any]) -> RatioEstimator:
 
 
 def _arrays(estimator: RatioEstimator) -> dict[str, np.ndarray]:
-    leaves, _ = jax.tree_util.tree_flatten_with_path(eqx.filter(estimator, eqx.is_array))
+    arrays = eqx.filter(estimator, eqx.is_array)
+    leaves, _ = jax.tree_util.tree_flatten_with_path(arrays)
     return {jax.tree_util.keystr(path).lstrip("."): np.asarray(a) for path, a in leaves}
 
 
@@ -155,8 +167,8 @@ def _fill(skeleton: Any, arrays: dict[str, np.ndarray], path: str) -> RatioEstim
     return eqx.combine(jax.tree.unflatten(tree, leaves), static)
 
 
-def _digest(arrays: dict[str, np.ndarray]) -> str:
-    digest = hashlib.sha256()
+def _digest(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> str:
+    digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
     for name in sorted(arrays):
         value = np.ascontiguousarray(arrays[name])
         digest.update(f"{name} {value.dtype} {value.shape}".encode())

@@ -43,9 +43,10 @@ def fit(
     loss: AbstractLoss | None = None,
     steps: int = 8_000,
     batch_size: int = 32,
-    learning_rate: float | optax.Schedule | None = None,
+    learning_rate: float | optax.Schedule = 1e-3,
     weight_decay: float = 1e-4,
     gradient_clip: float | None = 1.0,
+    averaging: float = 0.0,
     validation: float | Ensemble = 0.1,
     patience: int | None = None,
     progress: bool = True,
@@ -64,10 +65,13 @@ def fit(
         loss: the loss; binary cross-entropy with one permuted pair by default.
         steps: number of optimiser steps, rounded up to whole epochs; the paper's 8,000.
         batch_size: pairs per step; the paper's 32.
-        learning_rate: a rate or an optax schedule of the step. By default a warm-up of
-            5% of the steps to 1e-3 and a cosine decay to 0.
+        learning_rate: the highest rate of a warm-up over 5% of the steps and a cosine
+            decay to 0; or an optax schedule of the step.
         weight_decay: decoupled weight decay of the weight matrices; the paper's 1e-4.
         gradient_clip: largest norm of the gradient, or None.
+        averaging: decay per step of an exponential average of the weights, such as
+            0.999, which is then what is validated and returned: calmer than the
+            weights of any one step, and so better calibrated. 0 for none.
         validation: fraction of the ensemble held out, or an ensemble of its own.
         patience: epochs without a better validation loss after which to stop.
         progress: show a progress bar where there is a terminal.
@@ -88,51 +92,53 @@ def fit(
 
     batches = len(train) // batch_size
     epochs = -(-steps // batches)
-    if learning_rate is None:
-        learning_rate = optax.warmup_cosine_decay_schedule(
-            0.0, 1e-3, max(1, epochs * batches // 20), epochs * batches
-        )
-    rate = learning_rate if callable(learning_rate) else lambda _: learning_rate
+    rate = learning_rate
+    if not callable(rate):
+        warm_up = max(1, epochs * batches // 20)
+        rate = optax.warmup_cosine_decay_schedule(0.0, rate, warm_up, epochs * batches)
     optimizer = optax.chain(
         optax.identity()
         if gradient_clip is None
         else optax.clip_by_global_norm(gradient_clip),
-        optax.adamw(learning_rate, weight_decay=weight_decay, mask=_is_matrix),
+        optax.adamw(rate, weight_decay=weight_decay, mask=_is_matrix),
     )
     weights, frozen = eqx.partition(estimator, trainable(estimator))
     state = optimizer.init(weights)
 
     @eqx.filter_jit
-    def run_epoch(weights, state, frozen, z, theta, key):
+    def run_epoch(weights, average, state, frozen, z, theta, key):
         order = jax.random.permutation(key, z.shape[0])[: batches * batch_size]
 
         def step(carry, rows):
-            weights, state = carry
+            weights, average, state = carry
             one = {name: value[rows] for name, value in theta.items()}
             value, gradient = jax.value_and_grad(_loss)(
                 weights, frozen, one, z[rows], loss
             )
             updates, state = optimizer.update(gradient, state, weights)
-            return (optax.apply_updates(weights, updates), state), value
+            weights = optax.apply_updates(weights, updates)
+            average = optax.incremental_update(weights, average, 1 - averaging)
+            return (weights, average, state), value
 
         rows = order.reshape(batches, batch_size)
-        (weights, state), values = jax.lax.scan(step, (weights, state), rows)
-        return weights, state, values.mean()
+        carry, values = jax.lax.scan(step, (weights, average, state), rows)
+        return *carry, values.mean()
 
     validate = eqx.filter_jit(_loss_in_batches)
-    best, best_epoch = weights, -1
+    average, best, best_epoch = weights, weights, -1
     train_losses, validation_losses, rates = [], [], []
     bar = tqdm(
         range(epochs), unit="epoch", desc="train", disable=None if progress else True
     )
     for epoch in bar:
-        weights, state, value = run_epoch(
-            weights, state, frozen, z, theta, jax.random.fold_in(key, epoch)
+        epoch_key = jax.random.fold_in(key, epoch)
+        weights, average, state, value = run_epoch(
+            weights, average, state, frozen, z, theta, epoch_key
         )
-        score = validate(weights, frozen, *held_out_data, loss, batch_size)
+        score = validate(average, frozen, *held_out_data, loss, batch_size)
         train_losses.append(float(value))
         validation_losses.append(float(score))
-        rates.append(float(rate((epoch + 1) * batches)))
+        rates.append(np.asarray(rate((epoch + 1) * batches)).item())
         bar.set_postfix(loss=f"{value:.4f}", validation=f"{score:.4f}")
         if not np.isfinite(train_losses[-1] + validation_losses[-1]):
             raise FloatingPointError(
@@ -141,7 +147,7 @@ def fit(
                 "set `gradient_clip`."
             )
         if best_epoch < 0 or score < validation_losses[best_epoch]:
-            best, best_epoch = weights, epoch
+            best, best_epoch = average, epoch
         elif patience is not None and epoch - best_epoch >= patience:
             break
     bar.close()
@@ -186,23 +192,13 @@ def summaries(
 
 
 def _prepare(estimator: RatioEstimator, train: Ensemble, held_out: Ensemble):
-    z, z_held_out = (eqx.filter_jit(summaries)(estimator, e.x) for e in (train, held_out))
+    summarise = eqx.filter_jit(summaries)
+    z, z_held_out = summarise(estimator, train.x), summarise(estimator, held_out.x)
     standardization = Standardization.fit(z)
     z, z_held_out = standardization(z), standardization(z_held_out)
     estimator = eqx.tree_at(lambda e: e.standardization, estimator, standardization)
-    # Static fields, so not for `tree_at`: what the estimator was trained on.
-    estimator = _replace(
-        estimator, spacing=train.spacing, channel_names=train.channels
-    )
+    estimator = estimator.trained_on(train.spacing, train.channels)
     return estimator, (z, train.theta), (z_held_out, held_out.theta)
-
-
-def _replace(estimator: RatioEstimator, **static: Any) -> RatioEstimator:
-    leaves, tree = jax.tree.flatten(estimator)
-    copy = jax.tree.unflatten(tree, leaves)
-    for name, value in static.items():
-        object.__setattr__(copy, name, value)
-    return copy
 
 
 def _loss(weights, frozen, theta: Mapping, z, loss: AbstractLoss) -> Float[Array, ""]:
@@ -214,8 +210,8 @@ def _loss(weights, frozen, theta: Mapping, z, loss: AbstractLoss) -> Float[Array
         return jax.vmap(estimator.log_ratio)(rolled, h)
 
     shifts = jnp.arange(loss.contrasts + 1)
-    joint, *_ = table = jax.vmap(logits)(shifts)
-    return loss(joint, table[1:].T)
+    table = jax.vmap(logits)(shifts)
+    return loss(table[0], table[1:].T)
 
 
 def _loss_in_batches(weights, frozen, z, theta, loss, batch_size: int):
@@ -245,7 +241,15 @@ def _split(
 
 
 def _check(estimator, train: Ensemble, held_out: Ensemble, batch_size: int, loss):
-    estimator.prior.check_names(train.theta)
+    for part in (train, held_out):
+        estimator.prior.check_names(part.theta)
+        _check_observations(estimator, part.x)
+    if (held_out.spacing, held_out.channels) != (train.spacing, train.channels):
+        raise ValueError(
+            f"`validation` holds images of spacing {held_out.spacing} and channels "
+            f"{held_out.channels}, but `ensemble` of {train.spacing} and "
+            f"{train.channels}."
+        )
     smallest = min(len(train), len(held_out))
     if smallest < min(batch_size, loss.contrasts + 1) or len(train) < batch_size:
         raise ValueError(
@@ -257,18 +261,25 @@ def _check(estimator, train: Ensemble, held_out: Ensemble, batch_size: int, loss
             f"`loss` has {loss.contrasts} contrasts, but a batch of `batch_size`="
             f"{batch_size} holds {batch_size - 1} other thetas at most."
         )
-    if train.x.ndim != estimator.encoder.ndim + 1:
+
+
+def _check_observations(estimator: RatioEstimator, x: Array) -> None:
+    encoder = estimator.encoder
+    if x.ndim != encoder.ndim + 1:
         raise ValueError(
-            f"`ensemble` holds observations of shape {train.x.shape[1:]}, but the "
-            f"encoder takes {estimator.encoder.ndim} axes."
+            f"`ensemble` holds observations of shape {x.shape[1:]}, but the encoder "
+            f"takes {encoder.ndim} axes."
         )
-    if train.x.shape[-1] != estimator.encoder.channels:
+    if x.shape[-1] != encoder.channels:
         raise ValueError(
-            f"`ensemble` holds observations with {train.x.shape[-1]} channels, but the "
-            f"encoder was made for {estimator.encoder.channels}."
+            f"`ensemble` holds observations with {x.shape[-1]} channels, but the "
+            f"encoder was made for {encoder.channels}."
         )
 
 
 def _is_matrix(weights: Any) -> Any:
-    """Biases are left alone by weight decay."""
-    return jax.tree.map(lambda leaf: leaf.ndim > 1, weights)
+    """Biases are left alone by weight decay; a convolution's has three axes."""
+    return jax.tree_util.tree_map_with_path(
+        lambda path, leaf: leaf.ndim > 1 and getattr(path[-1], "name", "") != "bias",
+        weights,
+    )

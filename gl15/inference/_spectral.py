@@ -111,6 +111,9 @@ class SpectralEncoder(AbstractEncoder):
 
         Returns:
             The summary.
+
+        Raises:
+            ValueError: if the image is too small for so many rings.
         """
         floor = jnp.finfo(x.dtype).eps
         maps = [x[..., c] for c in range(self.channels)]
@@ -155,4 +158,10 @@ def _ring_average(nx: int, ny: int, rings: int, dtype) -> Float[Array, "modes ri
     member = (index[:, None] == np.arange(rings)) & (k > 0)[:, None]
     table = member * weight[:, None]
     total = table.sum(0)
-    return jnp.asarray(table / np.where(total > 0, total, 1), dtype)
+    if not total.all():
+        raise ValueError(
+            f"`x` is {nx} x {ny} pixels, too small for `rings`={rings}: no wavenumber "
+            f"falls into ring {int(np.argmin(total))}. It needs more than {2 * rings} "
+            "pixels a side, or fewer rings."
+        )
+    return jnp.asarray(table / total, dtype)

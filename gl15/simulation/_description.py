@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 import numpyro.distributions as dist
+from numpyro.distributions import truncated
 
 
 class Fixed:
@@ -49,7 +50,7 @@ def describe(distribution: Any) -> dict[str, Any]:
     """
     kind = type(distribution)
     if getattr(dist, kind.__name__, None) is not kind and not hasattr(
-        dist.truncated, kind.__name__
+        truncated, kind.__name__
     ):
         raise TypeError(
             f"{kind.__name__} is not one of numpyro.distributions, so it cannot be "
@@ -62,10 +63,9 @@ def describe(distribution: Any) -> dict[str, Any]:
         value = getattr(distribution, name, None)
         if isinstance(value, dist.Distribution):
             description[name] = describe(value)
-        elif isinstance(value, (bool, int, float)) or np.ndim(value) == 0:
-            if value is not None:
-                description[name] = _number(kind, name, value)
-        else:
+        elif value is not None and np.ndim(value) == 0:
+            description[name] = _number(kind, name, value)
+        elif value is not None:
             raise TypeError(
                 f"{kind.__name__}({name}=...) is not a number, so this prior cannot "
                 "be described by numbers alone."
@@ -81,7 +81,7 @@ def rebuild(description: Mapping[str, Any]) -> Any:
         if name != "distribution"
     }
     name = description["distribution"]
-    kind = getattr(dist, name, None) or getattr(dist.truncated, name, None)
+    kind = getattr(dist, name, None) or getattr(truncated, name, None)
     if not (isinstance(kind, type) and issubclass(kind, dist.Distribution)):
         raise ValueError(
             f"`distribution` {name!r} is not one of numpyro.distributions."

@@ -21,8 +21,8 @@ class Ensemble(eqx.Module):
         channels: names of the channels, if known.
     """
 
-    theta: dict[str, Float[Array, " n"]]
-    x: Float[Array, "n ..."]
+    theta: dict[str, Float[Array, " _"]]
+    x: Float[Array, "_ ..."]
     spacing: float | None = eqx.field(static=True, default=None)
     channels: tuple[str, ...] = eqx.field(static=True, default=())
 

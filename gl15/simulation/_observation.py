@@ -9,11 +9,14 @@ import numpy as np
 from jaxtyping import Float
 
 
+_REMEDY = "write one with `numpy.savez(path, x=x, spacing=spacing)`."
+
+
 class Observation(eqx.Module):
     """An image as a laboratory would hand it over.
 
     Attributes:
-        x: the image `[nx, ny, channels]`.
+        x: the image `[nx, ny, channels]`, finite.
         spacing: pixel spacing, in the units of the lattice's.
         channels: names of the channels; empty if unknown.
     """
@@ -22,23 +25,43 @@ class Observation(eqx.Module):
     spacing: float = eqx.field(static=True)
     channels: tuple[str, ...] = eqx.field(static=True, default=())
 
+    def __check_init__(self):
+        if not (np.isfinite(self.spacing) and self.spacing > 0):
+            raise ValueError(
+                f"`spacing` must be one positive length, got {self.spacing}."
+            )
+        if self.channels and len(self.channels) != self.x.shape[-1]:
+            raise ValueError(
+                f"`channels` names {len(self.channels)} channels {self.channels}, but "
+                f"`x` has {self.x.shape[-1]}; name each or none."
+            )
+        bad = int((~np.isfinite(self.x)).sum())
+        if bad:
+            raise ValueError(
+                f"`x` holds {bad} values that are NaN or infinite, of {self.x.size}; "
+                "mend or crop the image first."
+            )
+
 
 def save_observation(path: str | os.PathLike, observation: Observation) -> None:
-    """Write an image as an `.npz` of `x`, `spacing` and `channels`.
+    """Write an image as an `.npz` of `x`, `spacing` and `channels`, or not at all.
 
     Args:
-        path: where to write; the suffix must be `.npz`.
+        path: where to write; the usual suffix is `.npz`.
         observation: what to write.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez(
-        path,
-        allow_pickle=False,
-        x=observation.x,
-        spacing=np.asarray(observation.spacing),
-        channels=np.asarray(observation.channels, dtype=np.str_),
-    )
+    partial = path.with_name(f"{path.name}.partial")
+    with open(partial, "wb") as file:
+        np.savez(
+            file,
+            allow_pickle=False,
+            x=observation.x,
+            spacing=np.asarray(observation.spacing),
+            channels=np.asarray(observation.channels, dtype=np.str_),
+        )
+    os.replace(partial, path)
 
 
 def load_observation(path: str | os.PathLike) -> Observation:
@@ -56,45 +79,41 @@ def load_observation(path: str | os.PathLike) -> Observation:
         FileNotFoundError: if there is no file.
         ValueError: if it is empty, damaged, lacks an array, or holds no finite image.
     """
-    name = os.fspath(path)
+    name = f"`path`={os.fspath(path)!r}"
     if not Path(path).exists():
-        raise FileNotFoundError(f"`path`={name!r}: there is no such image file.")
+        raise FileNotFoundError(f"{name}: there is no such image file.")
     if Path(path).stat().st_size == 0:
-        raise ValueError(f"`path`={name!r} is an empty file; write the image again.")
+        raise ValueError(f"{name} is an empty file; {_REMEDY}")
     try:
-        loaded = np.load(path, allow_pickle=False)
-        if not isinstance(loaded, np.lib.npyio.NpzFile):
-            raise ValueError("it is not an .npz archive")
-        with loaded as file:
-            arrays = {key: file[key] for key in file.files}
+        # NumPy leaves a damaged archive open that it opened itself.
+        with open(path, "rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            if isinstance(loaded, np.ndarray):
+                raise ValueError("it is one array, not an .npz archive of several")
+            arrays = {key: loaded[key] for key in loaded.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(
-            f"`path`={name!r} cannot be read as an image ({error}); write one with "
-            "`numpy.savez(path, x=x, spacing=spacing)`."
+            f"{name} is no image that can be read ({error}); {_REMEDY}"
         ) from error
     missing = [key for key in ("x", "spacing") if key not in arrays]
     if missing:
         raise ValueError(
-            f"`path`={name!r} lacks {missing}; it holds {sorted(arrays)}. Write it with "
-            "`numpy.savez(path, x=x, spacing=spacing)`."
+            f"{name} lacks {missing}; it holds {sorted(arrays)}; {_REMEDY}"
         )
-    x = arrays["x"]
-    if x.ndim != 3 or not np.issubdtype(x.dtype, np.number) or np.iscomplexobj(x):
+    x, spacing = arrays["x"], arrays["spacing"]
+    if x.ndim != 3 or x.size == 0 or x.dtype.kind not in "fiu":
         raise ValueError(
-            f"`x` in {name!r} must be a real image (nx, ny, channels), got shape "
-            f"{x.shape} of {x.dtype}."
+            f"{name}: `x` must be a real image (nx, ny, channels), got shape {x.shape} "
+            f"of {x.dtype}."
         )
-    spacing = np.asarray(arrays["spacing"])
-    if spacing.size != 1 or not (np.isfinite(spacing).all() and spacing.item() > 0):
+    if spacing.size != 1 or spacing.dtype.kind not in "fiu":
         raise ValueError(
-            f"`spacing` in {name!r} must be one positive length, got {spacing}."
+            f"{name}: `spacing` must be one positive length, got {spacing}."
         )
-    if not np.isfinite(x).all():
-        raise ValueError(
-            f"`x` in {name!r} holds {int((~np.isfinite(x)).sum())} values that are NaN "
-            f"or infinite, of {x.size}; mend or crop the image first."
-        )
-    channels = tuple(str(c) for c in np.atleast_1d(arrays.get("channels", ())))
-    if not np.issubdtype(x.dtype, np.floating):
+    if x.dtype.kind != "f":
         x = x.astype(np.float32)
-    return Observation(x, float(spacing.item()), channels)
+    channels = tuple(str(one) for one in np.atleast_1d(arrays.get("channels", ())))
+    try:
+        return Observation(x, float(spacing.item()), channels)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
+from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Num, PRNGKeyArray
 
 from gl15.simulation._description import describe, Fixed, rebuild
@@ -163,7 +164,7 @@ class Prior(eqx.Module):
         $(\theta - \mathrm{low})/(\mathrm{high} - \mathrm{low})$ if it is bounded, which
         for $U(0, \theta_{\max})$ is $\theta/\theta_{\max}$; if not,
         $(\theta - \mathrm{mean})/\mathrm{std}$ (median and interquartile range where
-        these moments do not exist).
+        these moments do not exist; those of some draws where NumPyro knows neither).
         """
         self.check_names(theta)
         parts = [
@@ -217,7 +218,7 @@ def _check_distribution(name: Any, value: Any) -> None:
             f"`distributions[{name!r}]` is discrete ({type(value).__name__}); only "
             "continuous parameters are inferred."
         )
-    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(value)):
+    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(value)):
         raise ValueError(
             f"`distributions[{name!r}]` holds traced values; build the prior outside "
             "jit, vmap and grad."
@@ -268,8 +269,12 @@ def _affine(value: Any) -> tuple[float, float]:
         low, high = float(low), float(high)
         if math.isfinite(low) and math.isfinite(high):
             return low, high - low
-    mean, std = float(value.mean), math.sqrt(float(value.variance))
-    if math.isfinite(mean) and math.isfinite(std):
-        return mean, std
-    low, middle, high = (float(value.icdf(q)) for q in (0.25, 0.5, 0.75))
-    return middle, high - low
+    try:
+        mean, std = float(value.mean), math.sqrt(float(value.variance))
+        if math.isfinite(mean) and math.isfinite(std):
+            return mean, std
+        low, middle, high = (float(value.icdf(q)) for q in (0.25, 0.5, 0.75))
+        return middle, high - low
+    except (ImportError, NotImplementedError):
+        draws = value.sample(jax.random.key(0), (1000,))
+        return float(draws.mean()), float(draws.std())

@@ -2,21 +2,29 @@
 
 import os
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import as_completed, ThreadPoolExecutor
-from typing import Any, Literal, Protocol
+from contextlib import closing
+from typing import Any, cast, Literal, Protocol, runtime_checkable, TypeAlias
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Key, PRNGKeyArray, UInt32
 from tqdm.auto import tqdm
 
 from gl15.simulation._ensemble import Ensemble
+from gl15.simulation._plan import describe_plan
 from gl15.simulation._prior import Prior, Theta
+from gl15.simulation._store import Memory, Store
 
 
+Keys: TypeAlias = Key[Array, " n"] | UInt32[Array, "n 2"]
+"""A random key each."""
+
+
+@runtime_checkable
 class Simulator(Protocol):
     """Anything that turns parameters and a key into an observation.
 
@@ -59,6 +67,7 @@ def simulate(
     n: int | None = None,
     *,
     key: PRNGKeyArray,
+    path: str | os.PathLike | None = None,
     batch_size: int | None = None,
     workers: int | None = None,
     on_nonfinite: Literal["raise", "drop"] = "raise",
@@ -69,12 +78,20 @@ def simulate(
     Simulation i uses the key `fold_in(key, i)` whatever the batch size and the number
     of workers: the same to the last bit in the same batches, to rounding in others.
 
+    With `path`, finished simulations are kept there. The same call goes on where it
+    was interrupted, in whatever way, to the same bits as if it had not been; once all
+    are done it reads them. `zarr.open(path)` reads them too.
+
     Args:
         simulator: draws an observation at theta; see `Simulator`.
         prior: what theta is drawn from; or the theta to simulate at, name -> `[n]`.
         n: number of simulations; may be left out where theta is given.
         key: JAX random key.
-        batch_size: simulations per call; by default the simulator's own choice.
+        path: folder of a zarr store, such as `runs/eta.zarr`; None for none. It holds
+            one ensemble: what decides it (the simulator's parameters, the prior, `n`,
+            the key) may not change. Of a function only the name is known.
+        batch_size: simulations per call; by default the simulator's own choice, or
+            what `path` was begun with.
         workers: threads that run batches at the same time; by default one per core
             the process may use, or one on an accelerator.
         on_nonfinite: what to do if a simulation is not finite: raise an error that
@@ -85,14 +102,24 @@ def simulate(
         The ensemble, in memory.
 
     Raises:
-        ValueError: if the simulator does not know a parameter or cannot run it.
+        ValueError: if the simulator does not know a parameter or cannot run it, or if
+            `path` holds another ensemble.
         NonFiniteSimulationError: if a simulation was not finite.
+        ModuleNotFoundError: if `path` is given and zarr is not installed.
     """
     theta, keys = _draw(prior, n, key)
-    _check(simulator, theta)
     total = keys.shape[0]
-    size = min(batch_size or getattr(simulator, "batch_size", 256), total)
-    x = _run_all(simulator, theta, keys, size, workers, progress)
+    if batch_size is not None and batch_size < 1:
+        raise ValueError(f"`batch_size` must be positive, got {batch_size}.")
+    asked = None if batch_size is None else min(batch_size, total)
+    size = asked or min(getattr(simulator, "batch_size", 256), total)
+    if path is None:
+        results = Memory(theta, size)
+    else:
+        plan = describe_plan(simulator, prior, total, key)
+        results = Store(path, plan, theta, batch_size=asked, default_batch_size=size)
+        theta = results.theta
+    x = _run_all(simulator, results, keys, workers, progress)
     finite = np.isfinite(x).reshape(total, -1).all(1)
     kept = slice(None) if finite.all() else np.flatnonzero(finite)
     ensemble = Ensemble(
@@ -110,30 +137,40 @@ def simulate(
     return ensemble
 
 
-def _draw(prior: Prior | Mapping[str, Any], n: int | None, key: PRNGKeyArray):
+def _draw(
+    prior: Prior | Mapping[str, Any], n: int | None, key: PRNGKeyArray
+) -> tuple[dict[str, np.ndarray], Keys]:
     """Parameters of every simulation, and the key it has left for itself."""
-    if isinstance(prior, Prior):
-        if n is None or n < 1:
-            raise ValueError(
-                f"`n` must be a positive number of simulations, got {n}."
-            )
-    else:
-        columns = {name: jnp.atleast_1d(jnp.asarray(v)) for name, v in prior.items()}
-        lengths = {name: value.shape[0] for name, value in columns.items()}
-        if len(set(lengths.values())) != 1:
-            raise ValueError(
-                f"`prior` gives theta with different lengths {lengths}; give as many "
-                "values of each parameter."
-            )
-        given = next(iter(lengths.values()))
-        if n is not None and n != given:
-            raise ValueError(f"`n`={n}, but theta holds {given} values; leave `n` out.")
-        n = given
+    columns = None if isinstance(prior, Prior) else _given(prior, n)
+    if columns is not None:
+        n = len(next(iter(columns.values())))
+    if n is None or n < 1:
+        raise ValueError(f"`n` must be a positive number of simulations, got {n}.")
+    drawn, keys = _keys(prior if isinstance(prior, Prior) else None, n, key)
+    theta = drawn if columns is None else columns
+    return {name: np.asarray(value) for name, value in theta.items()}, keys
+
+
+@eqx.filter_jit
+def _keys(prior: Prior | None, n: int, key: PRNGKeyArray):
+    """Theta, if there is a prior to draw it from, and the key of every simulation."""
     keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(n))
     theta_keys, keys = jax.vmap(jax.random.split, out_axes=1)(keys)
-    if isinstance(prior, Prior):
-        columns = jax.vmap(prior.sample)(theta_keys)
-    return {name: np.asarray(value) for name, value in columns.items()}, keys
+    return {} if prior is None else jax.vmap(prior.sample)(theta_keys), keys
+
+
+def _given(theta: Mapping[str, Any], n: int | None) -> dict[str, Array]:
+    columns = {k: jnp.atleast_1d(jnp.asarray(v, float)) for k, v in theta.items()}
+    shapes = {name: value.shape for name, value in columns.items()}
+    if len(set(shapes.values())) != 1 or len(next(iter(shapes.values()))) != 1:
+        raise ValueError(
+            f"`prior` gives theta of shapes {shapes}; give each parameter as many "
+            "values, in one dimension."
+        )
+    (given,) = next(iter(shapes.values()))
+    if n is not None and n != given:
+        raise ValueError(f"`n`={n}, but theta holds {given} values; leave `n` out.")
+    return columns
 
 
 def _check(simulator: Simulator, theta: dict[str, np.ndarray]) -> None:
@@ -147,23 +184,62 @@ def _check(simulator: Simulator, theta: dict[str, np.ndarray]) -> None:
         check(theta)
 
 
-def _batch(simulator: Simulator, theta: Theta, keys: PRNGKeyArray):
+def _batch(simulator: Simulator, theta: Theta, keys: Keys):
     batch = getattr(simulator, "batch", None) or jax.vmap(simulator)
     return batch(theta, keys)
 
 
 def _compiled() -> Callable:
     """`_batch`, compiled once for each simulator and batch size."""
+    jit: Callable[..., Any] = eqx.filter_jit  # its overloads leave out JAX's options
     if jax.default_backend() != "cpu":
-        return eqx.filter_jit(_batch)
+        return jit(_batch)
     # The stencil is made of long vector runs: 512-bit registers where they exist.
     # Batches, not the loops inside them, are spread over the cores.
     options = {"xla_cpu_prefer_vector_width": 512, "xla_cpu_multi_thread_eigen": False}
-    return eqx.filter_jit(_batch, compiler_options=options)
+    return jit(_batch, compiler_options=options)
 
 
-def _run_all(simulator, theta, keys, size: int, workers: int | None, progress: bool):
-    total = keys.shape[0]
+def _run_all(
+    simulator: Simulator,
+    results: Memory | Store,
+    keys: Keys,
+    workers: int | None,
+    progress: bool,
+) -> np.ndarray:
+    """Run what the results still miss.
+
+    Returns:
+        All observations.
+    """
+    starts, total = results.starts(), keys.shape[0]
+    if not starts:
+        return cast(np.ndarray, results.x)
+    _check(simulator, results.theta)
+    batches = _batches(simulator, results, keys, starts, workers or _default_workers())
+    bar = tqdm(
+        total=total,
+        initial=total - sum(min(results.size, total - start) for start in starts),
+        unit="sim",
+        desc="simulate",
+        disable=None if progress else True,
+    )
+    with closing(batches), bar:
+        for rows, images in batches:
+            results.put(rows, images)
+            bar.update(len(images))
+    return cast(np.ndarray, results.x)
+
+
+def _batches(
+    simulator: Simulator,
+    results: Memory | Store,
+    keys: Keys,
+    starts: Sequence[int],
+    workers: int,
+) -> Generator[tuple[slice, np.ndarray], None, None]:
+    """Which simulations, and their observations, batch by batch as they are done."""
+    theta, size, total = results.theta, results.size, keys.shape[0]
     run = _compiled()
 
     def one(start: int) -> tuple[slice, np.ndarray]:
@@ -175,33 +251,24 @@ def _run_all(simulator, theta, keys, size: int, workers: int | None, progress: b
         images = np.asarray(run(simulator, batch, keys[rows]))
         return slice(start, first + size), images[start - first :]
 
-    with (
-        ThreadPoolExecutor(workers or _default_workers()) as pool,
-        tqdm(
-            total=total, unit="sim", desc="simulate", disable=None if progress else True
-        ) as bar,
-    ):
-        # The first batch compiles; started together, all threads would.
-        rows, images = one(0)
-        x = np.empty((total, *images.shape[1:]), images.dtype)
-        x[rows] = images
-        bar.update(len(images))
-        pending = [pool.submit(one, start) for start in range(size, total, size)]
+    # The first batch compiles; started together, all threads would.
+    yield one(starts[0])
+    with ThreadPoolExecutor(workers) as pool:
         try:
-            for future in as_completed(pending):
-                rows, images = future.result()
-                x[rows] = images
-                bar.update(len(images))
+            # No list of the futures is kept: each would keep its images alive.
+            for future in as_completed({pool.submit(one, s) for s in starts[1:]}):
+                yield future.result()
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    return x
 
 
 def _default_workers() -> int:
     if jax.default_backend() != "cpu":
         return 1
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _report(index: np.ndarray, theta: dict[str, np.ndarray]) -> str:

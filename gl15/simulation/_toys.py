@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
+from jax.core import Tracer
 from jax.scipy.stats import norm
 from jaxtyping import Array, Float, PRNGKeyArray
 
@@ -164,7 +165,7 @@ class ExactRatio(eqx.Module):
                 f"`x` has shape {jnp.shape(x)}; one observation has "
                 f"{self.image_shape}. Use jax.vmap for a batch."
             )
-        if not isinstance(x, jax.core.Tracer) and not jnp.all(jnp.isfinite(x)):
+        if not isinstance(x, Tracer) and not jnp.all(jnp.isfinite(x)):
             raise ValueError("`x` holds NaN or infinite values; mend the image first.")
 
     def _log_evidence(self, b: Float[Array, "d"]) -> Float[Array, ""]:
@@ -183,7 +184,7 @@ class ExactRatio(eqx.Module):
             log_weights.append(jnp.log(half * weight))
         grid = jnp.stack(jnp.meshgrid(*axes, indexing="ij"), -1)
         points = grid.reshape(-1, len(axes))
-        log_weight = sum(jnp.meshgrid(*log_weights, indexing="ij")).reshape(-1)
+        log_weight = jnp.stack(jnp.meshgrid(*log_weights, indexing="ij")).sum(0).ravel()
         quadratic = jnp.einsum("ni,ij,nj->n", points, precision, points)
         theta = {name: points[:, j] for j, name in enumerate(self.simulator.names)}
         log_integrand = points @ b - quadratic / 2 + self.prior.log_prob(theta)

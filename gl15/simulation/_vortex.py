@@ -11,8 +11,9 @@ from jaxtyping import Array, Complex, Float, PRNGKeyArray
 from gl15.observables import CHANNELS, observe
 from gl15.physics import evolve, Lattice, quench, TDGL, TwoBand
 from gl15.physics._evolve import integrate
-from gl15.physics._types import Scalar
-from gl15.simulation._prior import Theta
+from gl15.physics._types import Scalar, ScalarOrMap
+from gl15.simulation._prior import Theta, ThetaValue
+from gl15.simulation._simulate import Keys
 
 
 class VortexSimulator(eqx.Module):
@@ -75,10 +76,10 @@ class VortexSimulator(eqx.Module):
             self.material.diffusion,
             self.material.alpha,
             self.material.beta,
-            theta.get("eta", self.material.josephson),
-            theta.get("nu", self.material.drag),
+            _scalar(theta.get("eta", self.material.josephson)),
+            _scalar(theta.get("nu", self.material.drag)),
         )
-        return TDGL(self.lattice, material, theta.get("B", self.field))
+        return TDGL(self.lattice, material, _scalar(theta.get("B", self.field)))
 
     def __call__(self, theta: Theta, key: PRNGKeyArray) -> Float[Array, "nx ny 3"]:
         """Simulate one image.
@@ -105,11 +106,9 @@ class VortexSimulator(eqx.Module):
             temperature=self.temperature,
             key=noise_key,
         )
-        return observe(tdgl, solution.ys[-1])
+        return observe(tdgl, solution.ys[-1])  # pyright: ignore[reportOptionalSubscript]
 
-    def batch(
-        self, theta: Theta, keys: PRNGKeyArray
-    ) -> Float[Array, "batch nx ny 3"]:
+    def batch(self, theta: Theta, keys: Keys) -> Float[Array, "batch nx ny 3"]:
         """Simulate several images side by side, in the layout made for speed.
 
         Equal to `jax.vmap` of a call, to rounding, and several times faster. Steps
@@ -137,7 +136,8 @@ class VortexSimulator(eqx.Module):
             keys=noise_keys,
         )
         return jax.vmap(lambda one, psi: observe(self.tdgl(one), psi))(
-            theta, solution.ys[-1]
+            theta,
+            solution.ys[-1],  # pyright: ignore[reportOptionalSubscript]
         )
 
     def _side_by_side(self, theta: Theta) -> TDGL:
@@ -210,3 +210,8 @@ class VortexSimulator(eqx.Module):
                 f"`theta` names {unknown}, which this simulator does not know; it "
                 f"knows {list(self.names)}."
             )
+
+
+def _scalar(value: ThetaValue | ScalarOrMap) -> ScalarOrMap:
+    """NumPy's numbers become arrays; Python's stay, so that a 0 is known to be one."""
+    return value if isinstance(value, float | int) else jnp.asarray(value, float)

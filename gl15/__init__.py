@@ -1,0 +1,63 @@
+"""gl15: from a picture of vortices to the couplings that made it.
+
+A sample defines an energy, its gradient flow is the dynamics, a snapshot is observed
+as an image, pairs (theta, image) make an ensemble, an ensemble teaches an estimator of
+the log-ratio, and the estimator with a prior gives posteriors that held-out pairs check.
+"""
+
+from importlib.metadata import version as _version
+
+from gl15.diagnostics import (
+    coverage as coverage,
+    recovery_table as recovery_table,
+    sbc_ranks as sbc_ranks,
+    summarize as summarize,
+    tarp as tarp,
+)
+from gl15.inference import (
+    BinaryCrossEntropy as BinaryCrossEntropy,
+    Contrastive as Contrastive,
+    ConvEncoder as ConvEncoder,
+    fit as fit,
+    load as load,
+    MLPEncoder as MLPEncoder,
+    RatioEstimator as RatioEstimator,
+    save as save,
+    SpectralEncoder as SpectralEncoder,
+)
+from gl15.observables import (
+    observe as observe,
+    structure_factor as structure_factor,
+    vortices as vortices,
+    windings as windings,
+)
+from gl15.physics import (
+    evolve as evolve,
+    Lattice as Lattice,
+    quench as quench,
+    TDGL as TDGL,
+    TwoBand as TwoBand,
+)
+from gl15.posterior import (
+    grid_posterior as grid_posterior,
+    potential as potential,
+    RatioLikelihood as RatioLikelihood,
+    sample_posterior as sample_posterior,
+)
+from gl15.simulation import (
+    Ensemble as Ensemble,
+    load_observation as load_observation,
+    Observation as Observation,
+    Prior as Prior,
+    save_observation as save_observation,
+    simulate as simulate,
+    VortexSimulator as VortexSimulator,
+)
+from gl15.spectra import (
+    density_of_states as density_of_states,
+    hessian as hessian,
+    lowest_modes as lowest_modes,
+)
+
+
+__version__ = _version("gl15")

@@ -1,0 +1,34 @@
+"""Are posteriors right? Tests of an estimator on held-out pairs.
+
+- `sbc_ranks`, `check_ranks`: ranks of the truth, and whether they are uniform, each
+  number beside its distribution under exact calibration.
+- `coverage`: how often credible intervals hold the truth.
+- `tarp`, `hpd_ranks`: the same for joint posteriors.
+- `summarize`, `recovery_table`: errors and interval widths over the true values.
+
+All share one engine, `map_posteriors`: each image is embedded once (`embed_ensemble`)
+and its posterior tabulated in a compiled loop.
+"""
+
+from gl15.diagnostics._coverage import Coverage as Coverage, coverage as coverage
+from gl15.diagnostics._posteriors import (
+    embed_ensemble as embed_ensemble,
+    HeldOut as HeldOut,
+    map_posteriors as map_posteriors,
+)
+from gl15.diagnostics._recovery import (
+    Column as Column,
+    recovery_table as recovery_table,
+    RecoveryTable as RecoveryTable,
+)
+from gl15.diagnostics._sbc import sbc_ranks as sbc_ranks
+from gl15.diagnostics._summary import summarize as summarize, Summary as Summary
+from gl15.diagnostics._tarp import hpd_ranks as hpd_ranks, Tarp as Tarp, tarp as tarp
+from gl15.diagnostics._uniformity import (
+    check_ranks as check_ranks,
+    ecdf_band as ecdf_band,
+    null_deviation_quantile as null_deviation_quantile,
+    null_deviations as null_deviations,
+    rank_deviation as rank_deviation,
+    RankCheck as RankCheck,
+)

@@ -1,0 +1,151 @@
+"""The engine of every diagnostic: the grid posteriors of a whole ensemble."""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, runtime_checkable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from gl15.posterior import grid_posterior_from_features, GridPosterior, LogRatio
+from gl15.posterior._embedding import as_image, checked
+from gl15.posterior._grid import Points
+
+
+_NODES_AT_ONCE = 2**16  # grid nodes evaluated together, over all images of a batch
+
+
+@runtime_checkable
+class HeldOut(Protocol):
+    """Pairs of parameters and images that the estimator was not trained on.
+
+    An `Ensemble` is one, and so is anything else with these members.
+    """
+
+    @property
+    def theta(self) -> Mapping[str, Any]:
+        """Parameter name -> `[n]`."""
+        ...
+
+    @property
+    def x(self) -> Any:
+        """The images, `[n, ...]`."""
+        ...
+
+
+def embed_ensemble(
+    estimator: LogRatio, x: Any, *, batch_size: int = 64
+) -> Float[Array, "n features"]:
+    """Features of many images, a batch at a time.
+
+    Several diagnostics of one ensemble can share them through their `features` option.
+
+    Args:
+        estimator: a trained `RatioEstimator`, or any `LogRatio`.
+        x: images `[n, ...]`; a lazy array is read a batch at a time.
+        batch_size: images embedded at once.
+
+    Raises:
+        ValueError: if there is no image, or one does not suit the estimator.
+    """
+    count = len(x)
+    if count == 0:
+        raise ValueError("`x` holds no images; give at least one.")
+    checked(estimator, x[0])
+    size = min(batch_size, count)
+    features = []
+    for start in range(0, count, size):
+        batch = np.asarray(x[start : start + size])
+        finite = np.isfinite(batch).reshape(len(batch), -1).all(axis=1)
+        if not finite.all():
+            bad = start + np.flatnonzero(~finite)
+            raise ValueError(
+                f"`x` holds NaN or infinite values in image {bad[0]} (and in "
+                f"{len(bad) - 1} more of its batch); leaving such images out would "
+                "bias the test, so mend the simulator."
+            )
+        # A short last batch is filled up, so that all batches share one compilation.
+        filled = np.resize(batch, (size, *batch.shape[1:]))
+        features.append(_embed_batch(estimator, as_image(filled))[: len(batch)])
+    return jnp.concatenate(features)
+
+
+def map_posteriors(
+    function: Callable[..., Any],
+    estimator: LogRatio,
+    ensemble: HeldOut,
+    *extra: Any,
+    points: Points = None,
+    batch_size: int = 64,
+    features: Float[Array, "n features"] | None = None,
+) -> Any:
+    """`function(posterior, theta, *extra)` for every pair of an ensemble, compiled.
+
+    Args:
+        function: takes a `GridPosterior`, the true parameters and one row of each of
+            `extra`; returns arrays.
+        estimator: a trained `RatioEstimator`, or any `LogRatio`.
+        ensemble: held-out pairs.
+        *extra: further arrays of one row per pair, such as random keys.
+        points: nodes of each posterior, as in `grid_posterior`.
+        batch_size: images embedded at once.
+        features: what `embed_ensemble` gave for `ensemble.x`, to save computing it.
+
+    Returns:
+        What `function` returns, with a leading axis of length n.
+    """
+    names = estimator.prior.names
+    missing = [name for name in names if name not in ensemble.theta]
+    if missing:
+        raise ValueError(
+            f"`ensemble.theta` misses {missing}, which the estimator infers; it holds "
+            f"{sorted(ensemble.theta)}."
+        )
+    theta = {name: jnp.asarray(ensemble.theta[name], float) for name in names}
+    if features is None:
+        features = embed_ensemble(estimator, ensemble.x, batch_size=batch_size)
+    rows = {name: len(value) for name, value in theta.items()}
+    if set(rows.values()) != {len(features)}:
+        raise ValueError(
+            f"`ensemble` pairs {rows} parameters with {len(features)} images; they "
+            "must be as many."
+        )
+    static = tuple(points.items()) if isinstance(points, Mapping) else points
+    return _map(function, estimator, features, theta, extra, static)
+
+
+@eqx.filter_jit
+def _embed_batch(estimator: LogRatio, x: Any) -> Float[Array, "n features"]:
+    return jax.vmap(estimator.embed)(x)
+
+
+@eqx.filter_jit
+def _map(
+    function: Callable[..., Any],
+    estimator: LogRatio,
+    features: Float[Array, "n features"],
+    theta: dict[str, Float[Array, "n"]],
+    extra: tuple[Any, ...],
+    points: Any,
+) -> Any:
+    named = isinstance(points, tuple) and isinstance(points[0], tuple)
+    grid = dict(points) if named else points
+
+    def posterior(h: Float[Array, "features"]) -> GridPosterior:
+        return grid_posterior_from_features(estimator, h, grid)
+
+    shape = jax.eval_shape(posterior, features[0]).log_density.shape
+    count = len(features)
+    together = min(max(1, _NODES_AT_ONCE // math.prod(shape)), count)
+    # Whole batches only: an incomplete last one would be compiled a second time.
+    index = jnp.arange(-(-count // together) * together) % count
+    rows = jax.tree.map(lambda leaf: leaf[index], (features, theta, extra))
+    found = jax.lax.map(
+        lambda row: function(posterior(row[0]), row[1], *row[2]),
+        rows,
+        batch_size=together,
+    )
+    return jax.tree.map(lambda leaf: leaf[:count], found)

@@ -1,0 +1,72 @@
+"""The encoder, run as rarely as can be."""
+
+import math
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax.core import Tracer
+from jaxtyping import Array, Float
+
+from gl15.posterior._protocol import LogRatio
+
+
+_CHUNK = 64  # images embedded at once
+
+
+def embed_once(
+    estimator: LogRatio, x: Float[Array, "..."], lead: tuple[int, ...] = ()
+) -> Float[Array, "*lead features"]:
+    """Features of the image `x`, or of a batch of them with leading axes `lead`.
+
+    Where image and estimator are concrete they are computed now, even if a trace is
+    under way: a sampler then compiles the features as a constant, and the encoder is in
+    no compiled loop. Where they are traced the encoder joins the trace.
+    """
+    arrays = [leaf for leaf in jax.tree.leaves(estimator) if eqx.is_array(leaf)]
+    if any(isinstance(leaf, Tracer) for leaf in (x, *arrays)):
+        return _embed_all(estimator, x, lead)
+    with jax.ensure_compile_time_eval():
+        return _embed_compiled(estimator, x, lead)
+
+
+def _embed_all(
+    estimator: LogRatio, x: Float[Array, "..."], lead: tuple[int, ...]
+) -> Float[Array, "..."]:
+    if lead == ():
+        return estimator.embed(x)
+    flat = x.reshape(math.prod(lead), *x.shape[len(lead) :])
+    if len(flat) <= _CHUNK:
+        h = jax.vmap(estimator.embed)(flat)
+    else:
+        h = jax.lax.map(estimator.embed, flat, batch_size=_CHUNK)
+    return h.reshape(*lead, *h.shape[1:])
+
+
+@eqx.filter_jit
+def _embed_compiled(
+    estimator: LogRatio, x: Float[Array, "..."], lead: tuple[int, ...]
+) -> Float[Array, "..."]:
+    return _embed_all(estimator, x, lead)
+
+
+def as_image(x: Any) -> Float[Array, "..."]:
+    """`x` as an array; counts become floats, any float type stays."""
+    image = jnp.asarray(x)
+    return image if jnp.issubdtype(image.dtype, jnp.inexact) else image.astype(float)
+
+
+def checked(
+    estimator: LogRatio, x: Any, lead: tuple[int, ...] = ()
+) -> Float[Array, "..."]:
+    """`x` as an array, each image of it passed by `estimator.check_image`."""
+    image = as_image(x)
+    if isinstance(image, Tracer):
+        shape = jax.ShapeDtypeStruct(image.shape[len(lead) :], image.dtype)
+        jax.eval_shape(estimator.check_image, shape)
+        return image
+    with jax.ensure_compile_time_eval():
+        for one in image.reshape(math.prod(lead), *image.shape[len(lead) :]):
+            estimator.check_image(one)
+    return image
