@@ -1,0 +1,108 @@
+"""Figures and text of the main job's report."""
+
+from pathlib import Path
+
+import jax
+import matplotlib.pyplot as plt
+
+import gl15
+from gl15 import plotting
+from gl15.diagnostics import Coverage, RankCheck, RecoveryTable
+from gl15.posterior import GridPosterior
+
+
+# What others reach with images of the same sample (mean absolute error of eta).
+ELSEWHERE = {
+    "the paper's network, five images": 0.113,
+    "nine hand-made summaries, quadratic and cubic regression": 0.031,
+    "121 spectral summaries, perceptron, 18,000 images": 0.0184,
+}
+
+
+def figures(
+    out: Path,
+    observation: gl15.Observation,
+    posterior: GridPosterior,
+    truth: float | None,
+    examples: dict[float, GridPosterior],
+    bins: RecoveryTable,
+    ranks: dict[str, jax.Array],
+) -> None:
+    """Draw the image, posteriors, error and width over eta, and the SBC curve."""
+    fig, axes = plt.subplots(1, 3, figsize=(10, 3.2), layout="constrained")
+    plotting.plot_image(observation.x, spacing=observation.spacing, axes=axes)
+    fig.savefig(out / "image.png", dpi=150)
+
+    fig, axes = plt.subplots(2, 3, figsize=(10, 5.6), layout="constrained")
+    for ax, (true, one) in zip(axes.flat, examples.items(), strict=False):
+        plotting.plot_posterior(one, truth=true, ax=ax)
+        ax.set_title(rf"$\eta^* = {true}$")
+        ax.legend().remove()  # the last panel's serves them all
+    plotting.plot_posterior(posterior, truth=truth, ax=axes.flat[-1])
+    axes.flat[-1].set_title("the image read")
+    fig.savefig(out / "posteriors.png", dpi=150)
+
+    fig, axes = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
+    plotting.plot_recovery(bins, axes=tuple(axes))
+    fig.savefig(out / "recovery.png", dpi=150)
+
+    fig, ax = plt.subplots(figsize=(4.5, 4), layout="constrained")
+    plotting.plot_sbc(ranks, key=jax.random.key(0), ax=ax)
+    fig.savefig(out / "sbc.png", dpi=150)
+    plt.close("all")
+
+
+def report(
+    name: str, results: dict, table: RecoveryTable, check: RankCheck, cover: Coverage
+) -> str:
+    """The report as Markdown."""
+    image, error = results["image"], results["test"]["mean_abs_error"]
+    baselines = "\n".join(f"| {who} | {value} |" for who, value in ELSEWHERE.items())
+    truth = "" if image["truth"] is None else f" (true value {image['truth']:.4f})"
+    seconds = "\n".join(f"| {k} | {v:.1f} |" for k, v in results["seconds"].items())
+    low, high = image["interval_95"]
+    return f"""# Recovering the Josephson coupling: plan `{name}`
+
+Open 64 x 64 sample, dx = 0.5, B = 0.04, t = 2, eta ~ U(0, 1.5). All images below were
+held out. gl15 {results["versions"]["gl15"]}, jax {results["versions"]["jax"]}.
+
+## The image read
+
+`{image["path"]}`: eta = {image["mean"]:.4f} ± {image["std"]:.4f}, 95% interval
+[{low:.4f}, {high:.4f}]{truth}; by NUTS {image["nuts_mean"]:.4f} ±
+{image["nuts_std"]:.4f}.
+
+![The image](image.png)
+
+## Error of eta, uniform in 0-1.5, {results["test"]["images"]} images
+
+| method | mean absolute error |
+|---|---|
+| **this estimator** | **{error:.4f}** |
+| log mean density, cubic regression (this run's images) | {results["baseline"]:.4f} |
+{baselines}
+
+## Recovery at fixed eta (the columns of the paper's Table I)
+
+{table.to_markdown()}
+
+![Posteriors](posteriors.png)
+
+![Error and interval width over eta](recovery.png)
+
+## Calibration
+
+{check.to_markdown()}
+
+{cover.to_markdown()}
+
+![Simulation-based calibration](sbc.png)
+
+## Time
+
+| step | seconds |
+|---|---|
+{seconds}
+
+Simulation: {results["site_updates_per_second"]:.3g} site-updates/s on all cores.
+"""
