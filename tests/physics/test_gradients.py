@@ -1,0 +1,126 @@
+"""Gradients through the evolution: reverse and forward mode, against exact values."""
+
+import diffrax
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gl15.physics import evolve, exact, Lattice, TDGL, TwoBand
+
+
+SHAPE = (6, 5)
+DT, STEPS = 0.01, 30
+NAMES = "eta nu B alpha1 alpha2 beta1 beta2 D1 D2 psi0".split()
+THETA = np.asarray([0.8, 0.4, 0.3, -1.0, -0.7, 1.0, 1.3, 4.0, 1.0, 0.0])
+
+
+def loss(theta, start, direction, weights, adjoint=None):
+    """A number made of where a run ends; the last parameter pushes its start."""
+    eta, nu, field, a1, a2, b1, b2, d1, d2, push = theta
+    material = TwoBand((d1, d2), (a1, a2), (b1, b2), eta, nu)
+    tdgl = TDGL(Lattice(SHAPE, spacing=0.5), material, field)
+    psi0 = start + push * direction
+    end = evolve(tdgl, psi0, t1=STEPS * DT, dt=DT, adjoint=adjoint).ys[-1]
+    # Neither gauge invariant nor symmetric between the bands.
+    return jnp.sum(jnp.real(weights * end) + weights.imag * jnp.abs(end) ** 2)
+
+
+@pytest.fixture(scope="module")
+def value_and_grad():
+    return jax.jit(jax.value_and_grad(loss))
+
+
+@pytest.fixture(scope="module")
+def run(draw):
+    """A start, dense enough to be nonlinear, a direction and weights, all random."""
+    return 3 * draw(2, *SHAPE), draw(2, *SHAPE, seed=1), draw(2, *SHAPE, seed=2)
+
+
+def test_reverse_mode_agrees_with_central_differences(value_and_grad, run):
+    _, reverse = value_and_grad(THETA, *run)
+    h, value = 1e-5, jax.jit(loss)
+    for i, name in enumerate(NAMES):
+        step = h * np.eye(len(NAMES))[i]
+        difference = (value(THETA + step, *run) - value(THETA - step, *run)) / (2 * h)
+        np.testing.assert_allclose(reverse[i], difference, rtol=1e-6, err_msg=name)
+
+
+def test_forward_mode_agrees_with_reverse_mode(value_and_grad, run):
+    _, reverse = value_and_grad(THETA, *run)
+    forward = jax.jit(jax.jacfwd(lambda *args: loss(*args, diffrax.ForwardMode())))
+    np.testing.assert_allclose(forward(THETA, *run), reverse, rtol=1e-12)
+
+
+def test_gradient_of_a_uniform_run_is_that_of_its_closed_form(value_and_grad):
+    theta = dict(zip(NAMES, THETA, strict=True))
+    theta |= {"B": 0.0, "alpha2": -1.0, "beta1": 1.0, "beta2": 1.0}
+    start = jnp.full((2, *SHAPE), 0.3 + 0j)
+    # Half the density of either band at one site; the push is of the radius.
+    weights = jnp.zeros((2, *SHAPE), complex).at[:, 2, 2].set(0.5j)
+    density, gradient = value_and_grad(
+        np.asarray(list(theta.values())), start, start / 0.3, weights
+    )
+    gradient = dict(zip(NAMES, gradient, strict=True))
+    found = [gradient["eta"], gradient["psi0"]]
+
+    # Euler's own steps r + dt (1 + eta - r^2) r, to round-off ...
+    r, slope = 0.3, np.asarray([0.0, 1.0])
+    for _ in range(STEPS):
+        slope = slope + DT * ((1.8 - 3 * r**2) * slope + np.asarray([r, 0.0]))
+        r = r + DT * (1.8 - r**2) * r
+    np.testing.assert_allclose(density, r**2, rtol=1e-12)
+    np.testing.assert_allclose(found, 2 * r * slope, rtol=1e-12)
+    # All of what the couplings do to a uniform state, they do through 1 + eta.
+    for name in ("alpha1", "alpha2"):
+        np.testing.assert_allclose(gradient[name], -gradient["eta"] / 2, rtol=1e-12)
+    for name in ("nu", "D1", "D2"):
+        np.testing.assert_allclose(gradient[name], 0, atol=1e-12)
+    # ... and the differential equation, to the order of Euler's error.
+    closed = jax.grad(exact.uniform_density, argnums=(2, 1))
+    by_eta, by_density = closed(STEPS * DT, 0.09, 0.8)
+    np.testing.assert_allclose(found, [by_eta, 0.6 * by_density], rtol=0.02)
+
+
+def test_gradient_of_linear_growth_is_that_of_its_closed_form(value_and_grad):
+    # psi = (1 + dt M)^m psi_0 for one standing wave, M = -lambda K - alpha + eta X.
+    x, y = np.arange(SHAPE[0])[:, None], np.arange(SHAPE[1])
+    wave = np.cos(np.pi * (x + 0.5) / SHAPE[0]) * np.cos(
+        2 * np.pi * (y + 0.5) / SHAPE[1]
+    )
+    angles = np.asarray([np.pi / SHAPE[0], 2 * np.pi / SHAPE[1]])
+    lam = 4 / 0.5**2 * np.sum(np.sin(angles / 2) ** 2)
+    theta, tiny, bands = THETA.copy(), 1e-8, np.asarray([1.0, 0.5])
+    theta[NAMES.index("B")] = 0.0
+    start = tiny * bands[:, None, None] * wave
+    weights = np.zeros((2, *SHAPE), complex)
+    weights[:, 0, 0] = read = np.asarray([1.0, 0.7]) / tiny
+    end, gradient = value_and_grad(theta, start + 0j, 0j * start, weights)
+
+    eta, nu, _, a1, a2, _, _, d1, d2, _ = theta
+    off = eta - lam * nu
+    generator = np.asarray([[-a1 - lam * d1, off], [off, -a2 - lam * d2]])
+    step = np.eye(2) + DT * generator
+    exchange, first, second = (
+        np.asarray([[0, 1], [1, 0]]),
+        *np.eye(2)[:, None] * np.eye(2),
+    )
+    slopes = {
+        "eta": exchange,
+        "nu": -lam * exchange,
+        "alpha1": -first,
+        "alpha2": -second,
+        "D1": -lam * first,
+        "D2": -lam * second,
+    }
+    read = read * tiny * wave[0, 0]
+    power = np.linalg.matrix_power
+    np.testing.assert_allclose(end, read @ power(step, STEPS) @ bands, rtol=1e-12)
+    for name, slope in slopes.items():
+        # The derivative of a power, factor by factor.
+        expected = sum(
+            read @ power(step, STEPS - 1 - m) @ (DT * slope) @ power(step, m) @ bands
+            for m in range(STEPS)
+        )
+        found = gradient[NAMES.index(name)]
+        np.testing.assert_allclose(found, expected, rtol=1e-11, err_msg=name)
