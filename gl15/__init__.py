@@ -1,8 +1,9 @@
 """gl15: from a picture of vortices to the couplings that made it.
 
 A sample defines an energy, its gradient flow is the dynamics, a snapshot is observed
-as an image, pairs (theta, image) make an ensemble, an ensemble teaches an estimator of
-the log-ratio, and the estimator with a prior gives posteriors that held-out pairs check.
+as an image, pairs (theta, image) make an ensemble, an ensemble teaches an estimator
+of the log-ratio, and the estimator with a prior gives posteriors that held-out pairs
+check.
 """
 
 from importlib.metadata import version as _version

@@ -1,5 +1,6 @@
 """Time evolution: Diffrax, fixed steps, any number of simulations side by side."""
 
+import math
 from collections.abc import Sequence
 
 import diffrax
@@ -8,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import lineax as lx
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Complex, Float, Key, UInt32
 
 from gl15.physics._flow import Flow
@@ -43,7 +45,8 @@ def evolve(
         tdgl: the dynamics.
         psi0: initial order parameters.
         t1: final time, a Python number.
-        dt: time step, a Python number.
+        dt: time step, a Python number; shortened where needed for a whole number of
+            equal steps to end at `t1`.
         ts: times to save, increasing, within `[0, t1]`; by default `t1` alone. Between
             steps the state is interpolated.
         solver: a Diffrax solver; explicit Euler by default.
@@ -82,7 +85,7 @@ def evolve(
         keys=None if key is None else key[None],
         progress=progress,
     )
-    return eqx.tree_at(lambda s: s.ys, solution, solution.ys[:, 0])
+    return eqx.tree_at(lambda s: s.ys, solution, replace_fn=lambda psi: psi[:, 0])
 
 
 def check_step(tdgl: TDGL, dt: float, psi: Psi) -> Psi:
@@ -99,9 +102,7 @@ def check_step(tdgl: TDGL, dt: float, psi: Psi) -> Psi:
     Raises:
         ValueError: with the limit in the message.
     """
-    traced = any(
-        isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((tdgl, psi))
-    )
+    traced = any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((tdgl, psi)))
     if traced:
         limit = tdgl.max_stable_step(psi)
         return eqx.error_if(
@@ -143,7 +144,7 @@ def integrate(
         tdgl: the dynamics of all.
         psi0: initial order parameters of each.
         t1: final time.
-        dt: time step.
+        dt: time step, as in `evolve`.
         ts: times to save.
         solver: a Diffrax solver.
         adjoint: how Diffrax differentiates.
@@ -158,18 +159,18 @@ def integrate(
         ValueError: if times do not fit, or if `keys` is missing.
     """
     _check_times(t1, dt, ts)
+    if isinstance(temperature, float | int) and not temperature >= 0:
+        raise ValueError(f"`temperature` must not be negative, got {temperature}.")
+    # Time is counted in steps: their ends are whole numbers, exact in float32.
+    steps = math.ceil(t1 / dt * (1 - 1e-6))
+    dt = t1 / steps
     lanes, dtype = psi0.shape[0], psi0.real.dtype
     flow = Flow.build(
         tdgl.lattice, tdgl.material, tdgl.links, lanes=lanes, dtype=dtype, dt=dt
     )
     noiseless = isinstance(temperature, float | int) and temperature == 0
-    # Time is counted in steps: their ends are whole numbers, exact in float32.
-    steps = t1 / dt
-    if abs(steps - round(steps)) < 1e-6 * max(1.0, steps):
-        steps = float(round(steps))
     if noiseless:
         terms = diffrax.ODETerm(flow)
-        adjoint = diffrax.RecursiveCheckpointAdjoint() if adjoint is None else adjoint
     else:
         if keys is None:
             raise ValueError(
@@ -177,36 +178,37 @@ def integrate(
                 f"{temperature}, pass `key=jax.random.key(...)`."
             )
         terms = _langevin(tdgl, flow, temperature, keys, dt, steps, dtype)
-        adjoint = diffrax.RecursiveCheckpointAdjoint() if adjoint is None else adjoint
     saveat = (
         diffrax.SaveAt(t1=True)
         if ts is None
         else diffrax.SaveAt(ts=jnp.clip(jnp.asarray(ts, float) / dt, 0.0, steps))
     )
-    meter = diffrax.TqdmProgressMeter(refresh_steps=max(1, int(steps) // 100))
+    meter = diffrax.TqdmProgressMeter(refresh_steps=max(1, steps // 100))
     solution = diffrax.diffeqsolve(
         terms,
         diffrax.Euler() if solver is None else solver,
         t0=0.0,
-        t1=steps,
+        t1=float(steps),
         dt0=1.0,
         y0=pack(psi0),
         saveat=saveat,
         stepsize_controller=diffrax.ConstantStepSize(),
-        adjoint=adjoint,
-        max_steps=int(np.ceil(steps)) + 1,
+        adjoint=diffrax.RecursiveCheckpointAdjoint() if adjoint is None else adjoint,
+        max_steps=steps + 1,
         progress_meter=meter if progress else diffrax.NoProgressMeter(),
     )
-    psi = jax.vmap(lambda state: unpack(state, lanes))(solution.ys)
+    # Interpolation at double-precision times would leave double-precision states.
+    ys = jax.tree.map(lambda a: a.astype(dtype), solution.ys)
+    psi = jax.vmap(lambda state: unpack(state, lanes))(ys)
     times = jnp.asarray([t1], float) if ts is None else jnp.asarray(ts, float)
     return eqx.tree_at(
         lambda s: (s.t1, s.ts, s.ys), solution, (jnp.asarray(t1, float), times, psi)
     )
 
 
-def _langevin(tdgl, flow, temperature, keys, dt: float, steps: float, dtype):
+def _langevin(tdgl, flow, temperature, keys, dt: float, steps: int, dtype):
     amplitude = jnp.sqrt(jnp.asarray(temperature) * dt / tdgl.lattice.spacing**2)
-    noise = LaneNoise(keys, 0.0, steps, tdgl.lattice.shape, dtype)
+    noise = LaneNoise(keys, 0.0, float(steps), tdgl.lattice.shape, dtype)
     ny = tdgl.lattice.shape[1]
 
     def scale(t, state, args):
@@ -225,11 +227,12 @@ def _check_times(t1: float, dt: float, ts) -> None:
             raise ValueError(f"`{name}` must be a positive time, got {value}.")
     if dt > t1:
         raise ValueError(f"`dt`={dt} is longer than the whole evolution, `t1`={t1}.")
-    if ts is None or isinstance(ts, jax.core.Tracer):
+    if ts is None or isinstance(ts, Tracer):
         return
     times = np.asarray(ts, float)
     slack = 1e-6 * t1
-    if times.ndim != 1 or times.size == 0 or np.any(np.diff(times) <= 0):
+    rising = times.ndim == 1 and times.size > 0 and np.all(np.diff(times) > 0)
+    if not (rising and np.all(np.isfinite(times))):
         raise ValueError(f"`ts` must be a rising list of times, got {ts}.")
     if times[0] < -slack or times[-1] > t1 + slack:
         raise ValueError(f"`ts` must lie within [0, t1={t1}], got {ts}.")

@@ -9,12 +9,14 @@ outside, defeat its vectoriser and are several times slower.
 
 from typing import TypeAlias
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Complex, Float
 
 
-#: Real and imaginary part of one band, in the lane layout.
-Pair: TypeAlias = tuple[Float[Array, "rows width"], Float[Array, "rows width"]]
+#: Real and imaginary part of one band `[nx, ny * lanes]`, of some rows of it, or of
+#: links in a shape that broadcasts against it.
+Pair: TypeAlias = tuple[Float[Array, "..."], Float[Array, "..."]]
 
 #: The state that Diffrax integrates: one pair per band.
 Packed: TypeAlias = tuple[Pair, Pair]
@@ -39,13 +41,7 @@ def unpack(state: Packed, lanes: int) -> Complex[Array, "lanes 2 nx ny"]:
     def lift(band: Float[Array, "nx width"]) -> Float[Array, "lanes nx ny"]:
         return jnp.moveaxis(band.reshape(band.shape[0], -1, lanes), -1, 0)
 
-    bands = [jax_complex(lift(re), lift(im)) for re, im in state]
-    return jnp.stack(bands, axis=1)
-
-
-def jax_complex(re: Float[Array, "..."], im: Float[Array, "..."]):
-    """Complex array from its parts, without a promotion to double precision."""
-    return re + 1j * im
+    return jnp.stack([jax.lax.complex(lift(re), lift(im)) for re, im in state], axis=1)
 
 
 def spread(coefficient, lanes: int, ny: int):

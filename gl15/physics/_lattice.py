@@ -5,9 +5,9 @@ from math import isfinite, pi
 from typing import cast
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from gl15.physics._links import Links
@@ -114,8 +114,11 @@ class Lattice(eqx.Module):
             The links.
 
         Raises:
-            ValueError: if the torus cannot carry `field`, with the nearest it can.
+            ValueError: if `field` is not finite, or if the torus cannot carry it,
+                with the nearest it can.
         """
+        if not isinstance(field, Tracer) and not np.all(np.isfinite(field)):
+            raise ValueError(f"`field` must be a finite number, got {field}.")
         nx, ny = self.shape
         j = jnp.arange(nx, dtype=float)[:, None]
         if self.is_open:
@@ -125,7 +128,7 @@ class Lattice(eqx.Module):
         # Reduced before the multiplication by 2 pi: the seam's phase winds n times
         # around and would otherwise lose digits in float32.
         k = jnp.arange(ny, dtype=float)
-        seam = -2 * pi * jnp.mod(n * k, ny) / ny
+        seam = -2 * pi * jnp.sign(n) * jnp.mod(jnp.abs(n) * k, ny) / ny
         return Links(x=None, y=2 * pi * n / (nx * ny) * j, seam=seam)
 
     def _whole_quanta(self, field: Scalar) -> Float[Array, ""]:
@@ -135,7 +138,7 @@ class Lattice(eqx.Module):
         slack = 8 * jnp.finfo(n.dtype).eps * jnp.maximum(1.0, jnp.abs(n))
         # A caller may write the field with fewer digits than the type holds.
         off = jnp.abs(n - whole) > jnp.maximum(slack, 1e-6)
-        if isinstance(n, jax.core.Tracer):
+        if isinstance(n, Tracer):
             return eqx.error_if(
                 whole,
                 off,

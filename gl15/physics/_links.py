@@ -38,6 +38,32 @@ class Links(eqx.Module):
         """
         return Links(phases[0, :-1], phases[1], phases[0, -1] if periodic else None)
 
+    def check(self, shape: tuple[int, int], *, periodic: bool) -> None:
+        """Refuse links that belong to another lattice.
+
+        Args:
+            shape: number of sites `(nx, ny)`.
+            periodic: whether the lattice is a torus.
+
+        Raises:
+            ValueError: if they do not fit.
+        """
+        nx, ny = shape
+        fits = (
+            (self.x is None or self.x.shape == (nx - 1, ny))
+            and self.y.shape in ((nx, 1), (nx, ny))
+            and (self.seam is None) != periodic
+            and (self.seam is None or self.seam.shape == (ny,))
+        )
+        if not fits:
+            parts = {"x": self.x, "y": self.y, "seam": self.seam}
+            found = {k: None if a is None else a.shape for k, a in parts.items()}
+            raise ValueError(
+                f"`links` do not fit {'a torus' if periodic else 'an open lattice'} of "
+                f"{shape} sites: their shapes are {found}; make them with "
+                "`lattice.links(field)` or `Links.from_phases`."
+            )
+
     def phases(self, shape: tuple[int, int]) -> Float[Array, "2 nx ny"]:
         """The phase of the link leaving each site; zero where there is no link.
 

@@ -4,6 +4,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from gl15.physics._types import Scalar, ScalarOrMap
 
@@ -87,4 +88,4 @@ class TwoBand(eqx.Module):
 def _known(tree) -> bool:
     """Whether every leaf has a value now, so that it can be checked."""
     leaves = jax.tree.leaves(tree)
-    return not any(isinstance(leaf, jax.core.Tracer) for leaf in leaves)
+    return not any(isinstance(leaf, Tracer) for leaf in leaves)

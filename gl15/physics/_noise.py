@@ -17,13 +17,16 @@ class LaneNoise(diffrax.AbstractPath):
 
     Attributes:
         keys: one key per simulation.
+        t0: first step.
+        t1: last step.
         shape: number of sites `(nx, ny)`.
         dtype: real type of the increments.
     """
 
     keys: Key[Array, " lanes"] | UInt32[Array, "lanes 2"]
-    t0: float
-    t1: float
+    # Diffrax shows its abstract fields to type checkers as class variables.
+    t0: float  # pyright: ignore[reportIncompatibleVariableOverride]
+    t1: float  # pyright: ignore[reportIncompatibleVariableOverride]
     shape: tuple[int, int] = eqx.field(static=True)
     dtype: jnp.dtype = eqx.field(static=True)
 

@@ -30,10 +30,12 @@ def quench(
         Complex order parameters `[2, nx, ny]`.
 
     Raises:
-        ValueError: if `amplitude` is negative.
+        ValueError: if `amplitude` is negative or not finite.
     """
-    if amplitude < 0:
-        raise ValueError(f"`amplitude` must not be negative, got {amplitude}.")
+    if not 0 <= amplitude < float("inf"):
+        raise ValueError(
+            f"`amplitude` must be a finite number of at least 0, got {amplitude}."
+        )
     dtype = jnp.result_type(complex) if dtype is None else jnp.dtype(dtype)
     real = jnp.finfo(dtype).dtype
     parts = jax.random.uniform(

@@ -6,6 +6,7 @@ every read); the first, the middle and the last rows are separate expressions, s
 no kernel tests where it is; and only links that differ from 1 are multiplied.
 """
 
+import functools
 from collections.abc import Callable
 from typing import TypeAlias
 
@@ -98,11 +99,10 @@ class Stencil(eqx.Module):
                 column = slice(b + right * b, b + right * b + width)
                 return re[row, column], im[row, column]
 
-            along_y = _add(
+            terms = [
                 _times(_rows(self.forward, rows), shifted(0, 1)),
                 _times_conjugate(_rows(self.backward, rows), shifted(0, -1)),
-            )
-            terms = [along_y]
+            ]
             links_x = 0
             for up in (1, -1):
                 # The link between a row and the next is stored with the lower row.
@@ -112,15 +112,15 @@ class Stencil(eqx.Module):
                 if crosses and self.seam is None:
                     continue
                 links_x += 1
-                link = self.seam if crosses else _rows(self.x, slice(lower, upper))
-                times = _times if up == 1 else _times_conjugate
+                link = self.seam if crosses else self.x
                 neighbour = shifted(up, 0)
-                terms.append(neighbour if link is None else times(link, neighbour))
+                if link is not None:
+                    link = link if crosses else _rows(link, slice(lower, upper))
+                    times = _times if up == 1 else _times_conjugate
+                    neighbour = times(link, neighbour)
+                terms.append(neighbour)
             centres.append(shifted(0, 0))
-            total = terms[0]
-            for term in terms[1:]:
-                total = _add(total, term)
-            sums.append(total)
+            sums.append(functools.reduce(_add, terms))
         degree = links_x + self._links_y(width, centres[0][0].dtype)
         return body(rows, tuple(centres), tuple(sums), degree)
 
@@ -131,8 +131,8 @@ class Stencil(eqx.Module):
         return two.at[:, : self.lanes].set(1).at[:, -self.lanes :].set(1)
 
 
-def _rows(links: Pair | None, rows: slice) -> Pair | None:
-    return None if links is None else (links[0][rows], links[1][rows])
+def _rows(links: Pair, rows: slice) -> Pair:
+    return links[0][rows], links[1][rows]
 
 
 def _add(a: Pair, b: Pair) -> Pair:

@@ -52,7 +52,7 @@ class TDGL(eqx.Module):
             links: link variables of any gauge and field, instead of `field`.
 
         Raises:
-            ValueError: if a map has another shape than the lattice, or if the torus
+            ValueError: if a map or `links` do not fit the lattice, or if the torus
                 cannot carry `field`.
         """
         for name in ("alpha", "beta", "josephson"):
@@ -66,6 +66,7 @@ class TDGL(eqx.Module):
         self.lattice = lattice
         self.material = material
         self.links = lattice.links(field) if links is None else links
+        self.links.check(lattice.shape, periodic=not lattice.is_open)
 
     def __call__(self, t, psi: Psi, args=None) -> Psi:
         r"""Right-hand side of Eq. (2).
@@ -179,7 +180,8 @@ class TDGL(eqx.Module):
         for alpha, beta, band in bands:
             density = _norm(band)
             local += alpha * density + beta / 2 * density**2
-        return self.lattice.spacing**2 * (gradient + jnp.sum(local))
+        energy = self.lattice.spacing**2 * (gradient + jnp.sum(local))
+        return energy.astype(psi.real.dtype)
 
     def current(self, psi: Psi) -> tuple[Float[Array, "nx ny"], Float[Array, "nx ny"]]:
         r"""Supercurrent on the links, $J = -\partial F_K / \partial A$.
@@ -202,7 +204,8 @@ class TDGL(eqx.Module):
         def along(hop: Psi) -> Float[Array, "nx ny"]:
             carried = d1 * jnp.conj(psi[0]) * hop[0] + d2 * jnp.conj(psi[1]) * hop[1]
             cross = jnp.conj(psi[0]) * hop[1] + jnp.conj(psi[1]) * hop[0]
-            return 2 / self.lattice.spacing * jnp.imag(carried + nu * cross)
+            current = 2 / self.lattice.spacing * jnp.imag(carried + nu * cross)
+            return current.astype(psi.real.dtype)
 
         hop_x, hop_y = self.forward_hops(psi)
         return along(hop_x), along(hop_y)
@@ -240,6 +243,8 @@ class TDGL(eqx.Module):
         )
         sigma = lam * (d1 + d2) / 2 + jnp.maximum(*per_band) + mixing
         well_posed = (nu**2 < d1 * d2) & (d1 > 0) & (d2 > 0)
+        for beta in material.beta:
+            well_posed &= jnp.all(jnp.asarray(beta) > 0)
         return jnp.where(well_posed, 2 / sigma, jnp.nan)
 
     def _largest_eigenvalue(self) -> Float[Array, ""]:

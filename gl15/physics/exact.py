@@ -17,7 +17,7 @@ from gl15.physics._types import Scalar
 def mode_matrix(
     material: TwoBand, eigenvalue: Scalar | Float[Array, "..."]
 ) -> Float[Array, "... 2 2"]:
-    r"""Generator of the linear dynamics of one mode, $M = -\lambda K - \alpha + \eta X$.
+    r"""Generator of one mode's linear dynamics, $M = -\lambda K - \alpha + \eta X$.
 
     While $\psi$ is small, $\psi(\lambda)$ obeys $\dot\psi = M(\lambda) \psi$; explicit
     Euler multiplies it by $1 + \mathrm{d}t\,M$ at every step.
@@ -106,9 +106,7 @@ def relaxation_rates(
     d1, d2 = material.diffusion
     eta = material.josephson
     spread = lam * (d1 + d2) / 2
-    root = jnp.sqrt(
-        (lam * (d1 - d2) / 2) ** 2 + (eta - lam * material.drag) ** 2
-    )
+    root = jnp.sqrt((lam * (d1 - d2) / 2) ** 2 + (eta - lam * material.drag) ** 2)
     amplitude, phase = -(2 + 3 * eta) - spread, -eta - spread
     return jnp.stack(
         [amplitude + root, amplitude - root, phase + root, phase - root], -1
@@ -142,8 +140,9 @@ def uniform_density(
 def plane_wave_eigenvalues(
     shape: tuple[int, int], spacing: float
 ) -> Float[Array, "nx ny"]:
-    r"""Eigenvalues $\lambda = \frac{4}{\mathrm{d}x^2}\sum_\mu \sin^2(k_\mu \mathrm{d}x
-    / 2)$ of $-\Delta$ on the torus at $B = 0$, in the order of `jnp.fft.fft2`.
+    r"""Eigenvalues of $-\Delta$ on the torus at $B = 0$, in the order of `fft2`.
+
+    $$\lambda = \frac{4}{\mathrm{d}x^2} \sum_\mu \sin^2(k_\mu\,\mathrm{d}x / 2)$$
 
     Args:
         shape: number of sites.
