@@ -16,7 +16,7 @@ PACKAGE_EXTRAS := all tests dev
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help run test slow check docs clean
+.PHONY: help run test slow check lint format types layers docs clean
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
@@ -30,10 +30,18 @@ test: $(VENV)/.installed-tests
 slow: $(VENV)/.installed-tests
 	$(BIN)/python -m pytest -m slow $(ARGS)
 
-check: $(VENV)/.installed-dev
+check: lint format types layers
+
+lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check
+
+format: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check
+
+types: $(VENV)/.installed-dev
 	$(BIN)/pyright --pythonpath $(BIN)/python
+
+layers: $(VENV)/.installed-dev
 	$(BIN)/lint-imports
 
 docs: $(VENV)/.installed-dev

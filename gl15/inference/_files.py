@@ -92,6 +92,8 @@ def load(
         # NumPy leaves a damaged archive open that it opened itself.
         with open(path, "rb") as file:
             loaded = np.load(file, allow_pickle=False)
+            if isinstance(loaded, np.ndarray):
+                raise ValueError("it is one array, not an .npz archive of several")
             header = json.loads(str(loaded["header"]))
             arrays = {name: loaded[name] for name in loaded.files if name != "header"}
     except FileNotFoundError:
@@ -101,7 +103,7 @@ def load(
             f"`path`={os.fspath(path)!r} is not an estimator that `gl15.save` wrote, "
             f"or it is damaged ({error})."
         ) from error
-    if header.get("format") != _FORMAT:
+    if not isinstance(header, dict) or header.get("format") != _FORMAT:
         raise ValueError(f"`path`={os.fspath(path)!r} does not hold an estimator.")
     if header["format_version"] > _FORMAT_VERSION:
         raise ValueError(
@@ -109,23 +111,25 @@ def load(
             f"than this gl15 {version('gl15')} reads ({_FORMAT_VERSION}); it was "
             f"written by gl15 {header['gl15']}: upgrade."
         )
-    digest = header.pop("sha256")
+    digest = header.pop("sha256", None)
     if _digest(header, arrays) != digest:
         raise ValueError(
             f"`path`={os.fspath(path)!r} is damaged or was edited: it does not match "
             "its checksum."
         )
-    if like is not None and like.prior.describe() != header["prior"]:
+    prior = Prior.from_description(header["prior"])
+    if like is not None and like.prior != prior:
         raise ValueError(
             f"`like` has the prior {like.prior.describe()}, but the estimator in "
-            f"`path`={os.fspath(path)!r} has {header['prior']}; give `like` that one."
+            f"`path`={os.fspath(path)!r} has {prior.describe()}; give `like` that one."
         )
-    skeleton = eqx.filter_eval_shape(_build, header) if like is None else like
+    # The prior is built outside: within, the numbers of some distributions are traced.
+    skeleton = eqx.filter_eval_shape(_build, header, prior) if like is None else like
     estimator = _fill(skeleton, arrays, os.fspath(path))
     return estimator.trained_on(header["spacing"], tuple(header["channel_names"]))
 
 
-def _build(header: dict[str, Any]) -> RatioEstimator:
+def _build(header: dict[str, Any], prior: Prior) -> RatioEstimator:
     name = header["encoder"]
     if name not in _ENCODERS:
         raise ValueError(
@@ -135,7 +139,7 @@ def _build(header: dict[str, Any]) -> RatioEstimator:
     key = jax.random.key(0)
     config = {k: _tuples(value) for k, value in header["encoder_config"].items()}
     return RatioEstimator(
-        Prior.from_description(header["prior"]),
+        prior,
         _ENCODERS[name](**config, key=key),
         width=header["width"],
         depth=header["depth"],

@@ -84,6 +84,11 @@ def fit(
         ValueError: if names, shapes or sizes do not fit.
         FloatingPointError: if the loss is no longer finite.
     """
+    for name, count in (("steps", steps), ("batch_size", batch_size)):
+        if count < 1:
+            raise ValueError(f"`{name}` must be positive, got {count}.")
+    if not 0 <= averaging < 1:
+        raise ValueError(f"`averaging` must be in [0, 1), got {averaging}.")
     loss = BinaryCrossEntropy() if loss is None else loss
     split_key, key = jax.random.split(key)
     train, held_out = _split(ensemble, validation, split_key)
@@ -94,8 +99,9 @@ def fit(
     epochs = -(-steps // batches)
     rate = learning_rate
     if not callable(rate):
-        warm_up = max(1, epochs * batches // 20)
-        rate = optax.warmup_cosine_decay_schedule(0.0, rate, warm_up, epochs * batches)
+        total = epochs * batches
+        warm_up = min(max(1, total // 20), total - 1)
+        rate = optax.warmup_cosine_decay_schedule(0.0, rate, warm_up, total)
     optimizer = optax.chain(
         optax.identity()
         if gradient_clip is None

@@ -74,18 +74,19 @@ def lowest_modes(
         raise ValueError(f"`subspace`={subspace} must exceed `k`={k}.")
     compiled = _compile(product, zero)
     if zero.size <= _DENSE or 2 * k > zero.size:
-        values, vectors = _dense(product, zero, k)
+        values, vectors = _dense(product, zero)
         scale = float(np.max(np.abs(values)))
     else:
         solver = _Lanczos(compiled, zero, tolerance, subspace, max_restarts)
         values, vectors, scale = *solver.lowest(k), solver.scale
+    values, vectors = values[:k], vectors[:, :k]
     residuals = _residuals(compiled, values, vectors)
     if not np.max(residuals) <= 10 * _attainable(tolerance, zero.dtype) * scale:
         raise RuntimeError(_message("the modes are not accurate", k, values, residuals))
     return Modes(
-        jnp.asarray(values[:k]),
-        jax.vmap(unflatten)(jnp.asarray(vectors[:, :k].T)),
-        jnp.asarray(residuals[:k]),
+        jnp.asarray(values),
+        jax.vmap(unflatten)(jnp.asarray(vectors.T)),
+        jnp.asarray(residuals),
     )
 
 
@@ -167,7 +168,7 @@ def _compile(
     return on_host
 
 
-def _dense(product: Callable, zero: Float[Array, " n"], k: int):
+def _dense(product: Callable, zero: Float[Array, " n"]):
     identity = jnp.eye(zero.size, dtype=zero.dtype)
     matrix = np.asarray(jax.jit(jax.vmap(product))(identity))
     if not np.all(np.isfinite(matrix)):

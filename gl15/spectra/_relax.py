@@ -41,7 +41,7 @@ def relax(
         tdgl: the sample.
         psi: where to start.
         tolerance: largest $|\partial_t \psi_i|$ that counts as zero; by default
-            1e-10 in float64 and 1e-5 in float32.
+            1e-10 in float64 and 1e-4 in float32.
         max_steps: when to give up.
 
     Returns:
@@ -55,7 +55,7 @@ def relax(
     """
     tdgl.check_psi(psi)
     if tolerance is None:
-        tolerance = 1e-10 if psi.dtype == jnp.complex128 else 1e-5
+        tolerance = 1e-10 if psi.dtype == jnp.complex128 else 1e-4
     # As arrays, so that other values do not compile again.
     limits = jnp.asarray(tolerance, psi.real.dtype), jnp.asarray(max_steps)
     found, force, steps = _descend(tdgl, psi, *limits)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
 from gl15.inference import ConvEncoder, MLPEncoder, SpectralEncoder
 
 
@@ -74,7 +75,9 @@ def test_convolutional_features_do_not_depend_on_the_size(shape):
 
 
 def test_an_image_too_small_to_pool_is_refused():
-    with pytest.raises(ValueError, match="`x` is 40 x 15 pixels.*4 poolings.*16 a side"):
+    with pytest.raises(
+        ValueError, match="`x` is 40 x 15 pixels.*4 poolings.*16 a side"
+    ):
         SMALL(jnp.ones((40, 15, 1)))
 
 

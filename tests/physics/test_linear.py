@@ -4,7 +4,7 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import example, given, strategies as st
 
 from gl15.physics import exact, Lattice, TDGL, TwoBand
 from gl15.physics._evolve import integrate
@@ -40,7 +40,7 @@ def test_modes_grow_at_the_predicted_rates(laplacian_matrix, boundary):
     ends = grow(tdgl, jnp.asarray(starts))
     expected = np.asarray(factors)[:, None, None, None] * starts
     scale = np.abs(expected).max((1, 2, 3), keepdims=True)
-    np.testing.assert_allclose(ends / scale, expected / scale, atol=2e-13)
+    np.testing.assert_allclose(ends / scale, expected / scale, rtol=0, atol=2e-13)
 
 
 def test_every_fourier_mode_without_a_field(draw):
@@ -54,7 +54,9 @@ def test_every_fourier_mode_without_a_field(draw):
     start = np.fft.fft2(psi0)
     expected = np.einsum("xyij,njxy->nixy", many, start)
     scale = np.abs(expected).max()
-    np.testing.assert_allclose(np.fft.fft2(end) / scale, expected / scale, atol=6e-13)
+    np.testing.assert_allclose(
+        np.fft.fft2(end) / scale, expected / scale, rtol=0, atol=6e-13
+    )
 
 
 @pytest.mark.parametrize(
@@ -63,9 +65,13 @@ def test_every_fourier_mode_without_a_field(draw):
 )
 def test_nucleation_in_the_default_material(josephson, drag, expected):
     value = exact.nucleation(TwoBand(josephson=josephson, drag=drag))
-    np.testing.assert_allclose(value, expected, atol=5e-5)
+    np.testing.assert_allclose(value, expected, rtol=0, atol=5e-5)
 
 
+# Equal bands without coupling: two roots in one, and no digits to lose.
+@example(
+    d=(3.731967595024062,) * 2, alpha=(-1.1492884480997316,) * 2, josephson=0, drag=0
+)
 @given(
     st.tuples(st.floats(0.3, 4.0), st.floats(0.3, 4.0)),
     st.tuples(st.floats(-2.0, -0.2), st.floats(-2.0, -0.2)),
@@ -80,17 +86,17 @@ def test_growth_rates_are_the_eigenvalues_of_the_generator(d, alpha, josephson, 
     rates = np.stack(exact.growth_rates(material, lam), -1)
     generators = np.asarray(exact.mode_matrix(material, lam))
     values = np.linalg.eigvalsh(generators)[:, ::-1]
-    np.testing.assert_allclose(rates, values, atol=1e-13 * 200)
+    np.testing.assert_allclose(rates, values, rtol=0, atol=1e-13 * 200)
     # Nucleation is where the faster one begins to grow, for good.
     critical = float(exact.nucleation(material))
     onset, _ = exact.growth_rates(material, jnp.asarray([1.0, 1.001]) * critical)
-    np.testing.assert_allclose(onset[0], 0, atol=1e-13)
+    np.testing.assert_allclose(onset[0], 0, rtol=0, atol=1e-13)
     assert onset[1] < 0
 
 
 def test_vortices_of_the_linear_stage(draw):
     # Zeros of a field that smoothing has made Gaussian: <k^2>_P L^2 / 4 pi of them.
-    shape, dx, dt, steps, lanes = (32, 32), 0.5, 4e-3, 250, 48
+    shape, dx, dt, steps, lanes = (32, 32), 0.5, 4e-3, 100, 128
     lattice = Lattice(shape, spacing=dx, boundary="periodic")
     material = TwoBand(josephson=0.3)
     tdgl = TDGL(lattice, material, 0.0)

@@ -40,21 +40,21 @@ def test_fluctuations_of_the_normal_state_are_those_of_the_exact_covariance(getk
     # All of them together.
     together = found.mean((0, 1))
     sigma = 1 / np.sqrt(lanes * shape[0] * shape[1])
-    np.testing.assert_allclose(together, np.eye(2), atol=4 * sigma)
+    np.testing.assert_allclose(together, np.eye(2), rtol=0, atol=4 * sigma)
 
 
 def test_every_step_has_noise_of_its_own():
     # With next to no dynamics a simulation is a random walk, <|psi|^2> = 2 T t / dx^2,
     # though the time be no whole number of steps, and the key one of the old kind.
     t1, key = 0.0325, jax.random.PRNGKey(0)
-    lattice = Lattice((32, 32), spacing=0.5)
+    lattice = Lattice((64, 64), spacing=0.5)
     tiny = TwoBand(diffusion=(1e-9, 1e-9), alpha=(1e-9, 1e-9), beta=(1e-9, 1e-9))
-    start = jnp.zeros((2, 32, 32), complex)
+    start = jnp.zeros((2, 64, 64), complex)
     run = eqx.filter_jit(evolve)
     tdgl = TDGL(lattice, tiny)
     end = run(tdgl, start, t1=t1, dt=0.01, temperature=0.2, key=key).ys[0]
     spread = 2 * 0.2 * t1 / 0.25
-    np.testing.assert_allclose(np.mean(np.abs(end) ** 2), spread, rtol=0.08)
+    np.testing.assert_allclose(np.mean(np.abs(end) ** 2), spread, rtol=0.05)
     # Isotropic, and independent between bands and between neighbours.
     assert abs(np.mean(end**2)) < 0.1 * spread
     assert abs(np.mean(end[0] * end[1].conj())) < 0.12 * spread

@@ -16,16 +16,19 @@ STEPS = 400
 
 @pytest.mark.parametrize("boundary", ["open", "periodic"])
 @pytest.mark.parametrize("drag", [0.0, 1.2, -0.7])
-def test_the_limit_is_sharp_at_the_uniform_state(boundary, drag, draw):
+def test_the_limit_is_sharp_at_the_uniform_state(boundary, drag):
     lattice = Lattice((8, 8), spacing=0.5, boundary=boundary)
     tdgl = TDGL(lattice, TwoBand(josephson=0.8, drag=jnp.asarray(drag)), 0.0)
     uniform = np.sqrt(1.8)
     # Real, so that nothing of it lies in the phase modes, one of which never decays.
-    ripple = 1e-7 * draw(1, 2, 8, 8).real
+    chequered = (-1.0) ** np.add.outer(np.arange(8), np.arange(8))
+    ripple = 1e-7 * np.asarray([1.0, 0.5])[None, :, None, None] * chequered
 
     def size_after(fraction):
         dt = fraction * float(tdgl.max_stable_step())
-        end = integrate(tdgl, uniform + ripple + 0j, t1=STEPS * dt, dt=dt).ys
+        end = integrate(
+            tdgl, jnp.asarray(uniform + ripple + 0j), t1=STEPS * dt, dt=dt
+        ).ys
         return np.abs(np.asarray(end) - uniform).max() / np.abs(ripple).max()
 
     # Each step multiplies the fastest mode by 1 - 2 * fraction.
@@ -58,7 +61,8 @@ def fastest_rate(tdgl, psi):
 def test_no_mode_of_any_state_is_faster(seed, boundary, flux, n, josephson, drag):
     shape = (6, 4)
     rng = np.random.default_rng(seed)
-    lattice = Lattice(shape, spacing=0.5, boundary=boundary)
+    # So fine a lattice that the Laplacian outweighs the slack in all other terms.
+    lattice = Lattice(shape, spacing=0.05, boundary=boundary)
     if flux == "uniform":
         phases = lattice.links(lattice.field_from_quanta(n)).phases(shape)
     else:
