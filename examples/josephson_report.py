@@ -34,12 +34,18 @@ def figures(
     fig.savefig(out / "image.png", dpi=150)
 
     fig, axes = plt.subplots(2, 3, figsize=(10, 5.6), layout="constrained")
-    for ax, (true, one) in zip(axes.flat, examples.items(), strict=False):
+    panels = {rf"$\eta^* = {true}$": (one, true) for true, one in examples.items()}
+    panels["the image read"] = (posterior, truth)
+    for ax, (title, (one, true)) in zip(axes.flat, panels.items(), strict=False):
         plotting.plot_posterior(one, truth=true, ax=ax)
-        ax.set_title(rf"$\eta^* = {true}$")
-        ax.legend().remove()  # the last panel's serves them all
-    plotting.plot_posterior(posterior, truth=truth, ax=axes.flat[-1])
-    axes.flat[-1].set_title("the image read")
+        ax.legend().remove()  # one legend below serves all panels
+        ax.set_title(title)
+    fig.legend(
+        *axes.flat[0].get_legend_handles_labels(),
+        loc="outside lower center",
+        ncols=3,
+        frameon=False,
+    )
     fig.savefig(out / "posteriors.png", dpi=150)
 
     fig, axes = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")

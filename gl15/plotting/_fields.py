@@ -219,9 +219,8 @@ def _finish(ax: Axes, picture: ScalarMappable, label: str | None) -> Axes:
     ax.set_xlabel("x")
     ax.set_ylabel("y")
     if label is not None:
-        # Inset, so that it is as high as the picture whatever the layout.
-        beside = ax.inset_axes((1.03, 0, 0.04, 1))
-        ax.figure.colorbar(picture, cax=beside, label=label)
+        # As high as a square picture, and known to the layout of the figure.
+        ax.figure.colorbar(picture, ax=ax, label=label, fraction=0.046, pad=0.03)
     return ax
 
 

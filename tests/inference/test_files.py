@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 import pytest
+
 from gl15.inference import (
     AbstractEncoder,
     ConvEncoder,
