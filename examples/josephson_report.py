@@ -27,6 +27,7 @@ def figures(
     examples: dict[float, GridPosterior],
     bins: RecoveryTable,
     ranks: dict[str, jax.Array],
+    key: jax.Array,
 ) -> None:
     """Draw the image, posteriors, error and width over eta, and the SBC curve."""
     fig, axes = plt.subplots(1, 3, figsize=(10, 3.2), layout="constrained")
@@ -52,14 +53,19 @@ def figures(
     plotting.plot_recovery(bins, axes=tuple(axes))
     fig.savefig(out / "recovery.png", dpi=150)
 
-    fig, ax = plt.subplots(figsize=(4.5, 4), layout="constrained")
-    plotting.plot_sbc(ranks, key=jax.random.key(0), ax=ax)
+    fig, (left, right) = plt.subplots(1, 2, figsize=(9, 4), layout="constrained")
+    plotting.plot_coverage(ranks, key=key, ax=left)
+    plotting.plot_sbc(ranks, key=key, ax=right)
     fig.savefig(out / "sbc.png", dpi=150)
     plt.close("all")
 
 
 def report(
-    name: str, results: dict, table: RecoveryTable, check: RankCheck, cover: Coverage
+    simulator: gl15.VortexSimulator,
+    results: dict,
+    table: RecoveryTable,
+    check: RankCheck,
+    cover: Coverage,
 ) -> str:
     """The report as Markdown."""
     image, error = results["image"], results["test"]["mean_abs_error"]
@@ -67,10 +73,13 @@ def report(
     truth = "" if image["truth"] is None else f" (true value {image['truth']:.4f})"
     seconds = "\n".join(f"| {k} | {v:.1f} |" for k, v in results["seconds"].items())
     low, high = image["interval_95"]
-    return f"""# Recovering the Josephson coupling: plan `{name}`
+    lattice = simulator.lattice
+    return f"""# Recovering the Josephson coupling: plan `{results["plan"]["name"]}`
 
-Open 64 x 64 sample, dx = 0.5, B = 0.04, t = 2, eta ~ U(0, 1.5). All images below were
-held out. gl15 {results["versions"]["gl15"]}, jax {results["versions"]["jax"]}.
+Sample of {lattice.shape} sites, dx = {lattice.spacing}, {lattice.boundary} boundary,
+B = {simulator.field}, t = {simulator.t1}, dt = {simulator.dt}; eta ~ U(0, 1.5).
+All images below were held out.
+gl15 {results["versions"]["gl15"]}, jax {results["versions"]["jax"]}.
 
 ## The image read
 

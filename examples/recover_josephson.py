@@ -22,7 +22,6 @@ from josephson_report import figures, report
 
 import gl15
 from gl15.diagnostics import check_ranks
-from gl15.inference import History
 
 
 # %% [markdown]
@@ -82,35 +81,70 @@ class Clock:
         print(f"{name}: {self.seconds[name]:.1f} s", flush=True)
 
 
-def train(
-    plan: Plan, ensemble: gl15.Ensemble, key: jax.Array
-) -> tuple[gl15.RatioEstimator, History]:
-    encoder_key, estimator_key, fit_key = jax.random.split(key, 3)
-    if plan.encoder == "paper":
-        encoder, loss = gl15.ConvEncoder(key=encoder_key), gl15.BinaryCrossEntropy()
-    else:
-        encoder = gl15.SpectralEncoder(key=encoder_key)
-        loss = gl15.Contrastive(plan.contrasts)
-    return gl15.fit(
-        gl15.RatioEstimator(PRIOR, encoder, key=estimator_key),
+def untrained(plan: Plan, key: jax.Array) -> gl15.RatioEstimator:
+    encoder_key, estimator_key = jax.random.split(key)
+    encoder = gl15.ConvEncoder if plan.encoder == "paper" else gl15.SpectralEncoder
+    return gl15.RatioEstimator(
+        PRIOR,
+        encoder(key=encoder_key),
+        spacing=SIMULATOR.spacing,
+        channel_names=SIMULATOR.channels,
+        key=estimator_key,
+    )
+
+
+def trained(
+    estimator: gl15.RatioEstimator,
+    plan: Plan,
+    ensemble: gl15.Ensemble,
+    key: jax.Array,
+    path: Path,
+) -> tuple[gl15.RatioEstimator, dict]:
+    """The trained estimator and a record of its training, read if made before."""
+    log = path.with_suffix(".json")
+    if log.exists() and path.exists():
+        record = json.loads(log.read_text())
+        if record["plan"] == dataclasses.asdict(plan):
+            print(f"trained before: {path}", flush=True)
+            return gl15.load(path), record
+    start = time.perf_counter()
+    estimator, history = gl15.fit(
+        estimator,
         ensemble,
-        key=fit_key,
-        loss=loss,
+        key=key,
+        loss=gl15.BinaryCrossEntropy()
+        if plan.encoder == "paper"
+        else gl15.Contrastive(plan.contrasts),
         steps=plan.steps,
         batch_size=plan.batch_size,
         learning_rate=plan.learning_rate,
         weight_decay=plan.weight_decay,
     )
+    log.unlink(missing_ok=True)  # never a record beside another's weights
+    record = {
+        "plan": dataclasses.asdict(plan),
+        "sha256": gl15.save(path, estimator),
+        "seconds": time.perf_counter() - start,
+        "best_epoch": history.best_epoch,
+        "train_loss": history.train_loss.tolist(),
+        "validation_loss": history.validation_loss.tolist(),
+    }
+    log.write_text(json.dumps(record, indent=2))
+    return estimator, record
 
 
-def trained_before(out: Path, record: dict) -> dict | None:
-    """What is known of an estimator that the same plan left in `out`, if one did."""
-    try:
-        previous = json.loads((out / "results.json").read_text())
-        same = previous["plan"] == record and (out / "estimator.npz").exists()
-        return previous["training"] if same else None
-    except (OSError, ValueError, KeyError):
-        return None
+def site_updates_per_second(key: jax.Array, n: int = 256) -> float:
+    """Sites times steps that all cores together do in a second."""
+
+    def run(n: int) -> float:
+        start = time.perf_counter()
+        theta = {"eta": np.linspace(0, 1.5, n)}
+        gl15.simulate(SIMULATOR, theta, key=key, progress=False)
+        return time.perf_counter() - start
+
+    run(SIMULATOR.batch_size)  # compiles
+    nx, ny = SIMULATOR.lattice.shape
+    return n * nx * ny * round(SIMULATOR.t1 / SIMULATOR.dt) / run(n)
 
 
 def density_baseline(train: gl15.Ensemble, test: gl15.Ensemble) -> float:
@@ -128,11 +162,6 @@ def read_image(
     estimator: gl15.RatioEstimator, observation: gl15.Observation, key: jax.Array
 ) -> tuple:
     """The posterior of one image on a grid, and by NUTS as a cross-check."""
-    estimator.check_image(
-        observation.x,
-        spacing=observation.spacing,
-        channel_names=observation.channels,
-    )
     clock = Clock()
     for run in ("grid posterior, first", "grid posterior, next"):
         with clock(run):
@@ -173,59 +202,48 @@ def main(
         seed: seed of everything random.
     """
     budget = PLANS[plan]
-    # A file that cannot be read should be known of before an hour of training.
-    observation = None if image is None else gl15.load_observation(image)
+    names = "train fit test calibration recovery image nuts network null figures"
     keys = dict(
-        zip(
-            ("train", "fit", "test", "calibration", "recovery", "image", "nuts"),
-            jax.random.split(jax.random.key(seed), 7),
-            strict=True,
-        )
+        zip(names.split(), jax.random.split(jax.random.key(seed), 10), strict=True)
     )
+    estimator = untrained(budget, keys["network"])
+    observation = None
+    if image is not None:
+        # What cannot be read should be known before an hour of training.
+        observation = gl15.load_observation(image)
+        estimator.check_image(
+            observation.x,
+            spacing=observation.spacing,
+            channel_names=observation.channels,
+        )
     out.mkdir(parents=True, exist_ok=True)
     clock = Clock()
     print(f"plan {plan}: {budget}", flush=True)
 
-    with clock(f"simulate {budget.train} training images"):
-        ensemble = gl15.simulate(
-            SIMULATOR,
-            PRIOR,
-            budget.train,
-            key=keys["train"],
-            path=out / f"train-{plan}-{seed}.zarr",
-        )
-    record = {"name": plan, "seed": seed, **dataclasses.asdict(budget)}
-    training = trained_before(out, record)
-    if training is not None:
-        estimator = gl15.load(out / "estimator.npz")
-        print(f"estimator: trained before, read from {out / 'estimator.npz'}")
-    else:
-        with clock(f"train for {budget.steps} steps"):
-            estimator, history = train(budget, ensemble, keys["fit"])
-        training = {
-            "estimator_sha256": gl15.save(out / "estimator.npz", estimator),
-            "best_epoch": history.best_epoch,
-            "validation_loss": float(history.validation_loss[history.best_epoch]),
-            "seconds": clock.seconds[f"train for {budget.steps} steps"],
-        }
+    def ensemble(name: str, prior, n: int | None = None) -> gl15.Ensemble:
+        path = out / f"{name}-{plan}-{seed}.zarr"
+        return gl15.simulate(SIMULATOR, prior, n, key=keys[name], path=path)
 
-    with clock("simulate held-out images"):
-        test = gl15.simulate(SIMULATOR, PRIOR, budget.test, key=keys["test"])
-        calibration = gl15.simulate(
-            SIMULATOR, PRIOR, budget.calibration, key=keys["calibration"]
+    with clock(f"simulate {budget.train} training images"):
+        train = ensemble("train", PRIOR, budget.train)
+    with clock(f"train for {budget.steps} steps"):
+        estimator, training = trained(
+            estimator, budget, train, keys["fit"], out / f"estimator-{plan}-{seed}.npz"
         )
-        # All is compiled by now: what is left is the solver.
-        start = time.perf_counter()
-        true = {"eta": np.repeat(TRUE_ETA, budget.repeats)}
-        recovery = gl15.simulate(SIMULATOR, true, key=keys["recovery"])
-        updates = len(recovery) * 64 * 64 * 2_000 / (time.perf_counter() - start)
+    with clock("simulate held-out images"):
+        test = ensemble("test", PRIOR, budget.test)
+        calibration = ensemble("calibration", PRIOR, budget.calibration)
+        repeated = {"eta": np.repeat(TRUE_ETA, budget.repeats)}
+        recovery = ensemble("recovery", repeated)
+    with clock("measure the solver"):
+        rate = site_updates_per_second(keys["figures"])
 
     with clock("posteriors of all held-out images"):
         summary = gl15.summarize(estimator, test)
         table = gl15.recovery_table(gl15.summarize(estimator, recovery))
         bins = gl15.recovery_table(summary, bins=10)
         ranks = gl15.sbc_ranks(estimator, calibration)
-        check = check_ranks(ranks, key=jax.random.key(0))
+        check = check_ranks(ranks, key=keys["null"])
         cover = gl15.coverage(gl15.sbc_ranks(estimator, test))
 
     truth = None
@@ -242,7 +260,7 @@ def main(
     posterior, reading = read_image(estimator, observation, keys["nuts"])
 
     results = {
-        "plan": record,
+        "plan": {"name": plan, "seed": seed, **dataclasses.asdict(budget)},
         "versions": {"gl15": gl15.__version__, "jax": jax.__version__},
         "training": training,
         "test": {
@@ -251,7 +269,7 @@ def main(
             "covered_68": float(summary.covered("eta", 0.68).mean()),
             "covered_95": float(summary.covered("eta", 0.95).mean()),
         },
-        "baseline": density_baseline(ensemble, test),
+        "baseline": density_baseline(train, test),
         "sbc": {
             "images": len(calibration),
             "mean_abs_deviation": check.deviation["eta"],
@@ -265,15 +283,15 @@ def main(
         },
         "image": {"path": str(image), "truth": truth, **reading},
         "seconds": clock.seconds,
-        "site_updates_per_second": updates,
+        "site_updates_per_second": rate,
     }
     examples = {
         true: gl15.grid_posterior(estimator, recovery.x[index * budget.repeats])
         for index, true in enumerate(TRUE_ETA)
     }
-    figures(out, observation, posterior, truth, examples, bins, ranks)
+    figures(out, observation, posterior, truth, examples, bins, ranks, keys["figures"])
     (out / "results.json").write_text(json.dumps(results, indent=2))
-    (out / "report.md").write_text(report(plan, results, table, check, cover))
+    (out / "report.md").write_text(report(SIMULATOR, results, table, check, cover))
     print(f"eta = {reading['mean']:.4f} ± {reading['std']:.4f} for {image}")
     print(f"mean absolute error {results['test']['mean_abs_error']:.4f}; see {out}")
     return results

@@ -10,7 +10,12 @@ All share one engine, `map_posteriors`: each image is embedded once (`embed_ense
 and its posterior tabulated in a compiled loop.
 """
 
-from gl15.diagnostics._coverage import Coverage as Coverage, coverage as coverage
+from gl15.diagnostics._coverage import (
+    Coverage as Coverage,
+    coverage as coverage,
+    named_ranks as named_ranks,
+    Ranks as Ranks,
+)
 from gl15.diagnostics._posteriors import (
     embed_ensemble as embed_ensemble,
     HeldOut as HeldOut,

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float
 
 
 Ranks: TypeAlias = Mapping[str, Any] | Any
+"""Ranks of one parameter, an array `[n]`, or of several, a dictionary of them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,19 +27,23 @@ class Coverage:
     """
 
     levels: tuple[float, ...]
-    empirical: dict[str, Float[np.ndarray, "levels"]]
-    low: dict[str, Float[np.ndarray, "levels"]]
-    high: dict[str, Float[np.ndarray, "levels"]]
+    empirical: dict[str, Float[np.ndarray, " levels"]]
+    low: dict[str, Float[np.ndarray, " levels"]]
+    high: dict[str, Float[np.ndarray, " levels"]]
     count: int
 
     @property
-    def standard_error(self) -> Float[np.ndarray, "levels"]:
+    def standard_error(self) -> Float[np.ndarray, " levels"]:
         """Binomial standard error of the share if the coverage is right."""
         level = np.asarray(self.levels)
         return np.sqrt(level * (1 - level) / self.count)
 
-    def consistent(self) -> dict[str, Bool[np.ndarray, "levels"]]:
-        """Whether each level lies in the confidence interval of its coverage."""
+    def consistent(self) -> dict[str, Bool[np.ndarray, " levels"]]:
+        """Whether each level lies in the confidence interval of its coverage.
+
+        Returns:
+            Name -> one flag for each level.
+        """
         level = np.asarray(self.levels)
         return {
             name: (self.low[name] <= level) & (level <= self.high[name])
@@ -46,7 +51,11 @@ class Coverage:
         }
 
     def to_markdown(self) -> str:
-        """A table with one row for each parameter and level."""
+        """A table with one row for each parameter and level.
+
+        Returns:
+            The table, in Markdown.
+        """
         lines = [
             f"Coverage of {self.count} truths",
             "",
@@ -79,15 +88,17 @@ def coverage(
             `"credibility"` for ranks that are themselves the level of the smallest
             region that holds the truth, as those of `hpd_ranks`.
 
+    Returns:
+        A `Coverage`; an array without a name goes by "joint".
+
     Raises:
-        ValueError: if ranks or levels lie outside 0 to 1.
+        ValueError: if ranks or levels lie outside 0 to 1, or `kind` is unknown.
     """
     if kind not in ("central", "credibility"):
-        raise ValueError(f'`kind` is {kind!r}; give "central" or "credibility".')
+        raise ValueError(f'`kind` must be "central" or "credibility", got {kind!r}.')
+    check_levels(levels)
     level = np.asarray(levels, float)
-    if not np.all((level > 0) & (level < 1)):
-        raise ValueError(f"`levels` is {levels}; give probabilities in (0, 1).")
-    named = as_named(ranks)
+    named = named_ranks(ranks)
     empirical, low, high = {}, {}, {}
     for name, rank in named.items():
         distance = 2 * np.abs(rank - 0.5) if kind == "central" else rank
@@ -102,17 +113,40 @@ def coverage(
     return Coverage(tuple(map(float, levels)), empirical, low, high, count)
 
 
-def as_named(ranks: Ranks) -> dict[str, Float[np.ndarray, "n"]]:
-    """Ranks as NumPy arrays by name, checked to be probabilities."""
+def check_levels(levels: tuple[float, ...]) -> None:
+    """Refuse credibility levels that are no probabilities."""
+    level = np.asarray(levels, float)
+    if not np.all((level > 0) & (level < 1)):
+        raise ValueError(
+            f"`levels` must be probabilities in (0, 1), got {levels}; give 0.95 for "
+            "95%."
+        )
+
+
+def named_ranks(ranks: Ranks) -> dict[str, Float[np.ndarray, " n"]]:
+    """Ranks as NumPy arrays by name, checked to be probabilities.
+
+    Args:
+        ranks: what `sbc_ranks`, `hpd_ranks` or `tarp(...).fractions` gave.
+
+    Returns:
+        Name -> ranks `[n]`; an array without a name goes by "joint".
+
+    Raises:
+        ValueError: if ranks are no list of numbers from 0 to 1.
+    """
     named = dict(ranks) if isinstance(ranks, Mapping) else {"joint": ranks}
     named = {name: np.asarray(value, float) for name, value in named.items()}
     for name, value in named.items():
         if value.ndim != 1 or len(value) == 0:
             raise ValueError(
-                f"`ranks` of `{name}` has shape {value.shape}; give one rank per image."
+                f"`ranks` of `{name}` must be one rank per image, `[n]`, got shape "
+                f"{value.shape}."
             )
-        if not np.all((value >= 0) & (value <= 1)):
+        outside = value[~((value >= 0) & (value <= 1))]
+        if len(outside):
             raise ValueError(
-                f"`ranks` of `{name}` are not all within [0, 1]; give probabilities."
+                f"`ranks` of `{name}` must be probabilities in [0, 1], got "
+                f"{outside[0]}; give what `sbc_ranks` or `hpd_ranks` returns."
             )
     return named

@@ -10,9 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from gl15.posterior import grid_posterior_from_features, GridPosterior, LogRatio
-from gl15.posterior._embedding import as_image, checked
-from gl15.posterior._grid import Points
+from gl15.posterior import (
+    grid_posterior_from_features,
+    GridPosterior,
+    LogRatio,
+    Points,
+)
 
 
 _NODES_AT_ONCE = 2**16  # grid nodes evaluated together, over all images of a batch
@@ -22,7 +25,8 @@ _NODES_AT_ONCE = 2**16  # grid nodes evaluated together, over all images of a ba
 class HeldOut(Protocol):
     """Pairs of parameters and images that the estimator was not trained on.
 
-    An `Ensemble` is one, and so is anything else with these members.
+    An `Ensemble` is one, and so is anything else with these members. Where it also has
+    `spacing` and `channels`, as an `Ensemble` has, they must be those of training.
     """
 
     @property
@@ -37,7 +41,12 @@ class HeldOut(Protocol):
 
 
 def embed_ensemble(
-    estimator: LogRatio, x: Any, *, batch_size: int = 64
+    estimator: LogRatio,
+    x: Any,
+    *,
+    batch_size: int = 64,
+    spacing: float | None = None,
+    channel_names: tuple[str, ...] = (),
 ) -> Float[Array, "n features"]:
     """Features of many images, a batch at a time.
 
@@ -47,18 +56,24 @@ def embed_ensemble(
         estimator: a trained `RatioEstimator`, or any `LogRatio`.
         x: images `[n, ...]`; a lazy array is read a batch at a time.
         batch_size: images embedded at once.
+        spacing: pixel spacing of the images, if known.
+        channel_names: names of their channels, if known.
+
+    Returns:
+        The features, `[n, features]`.
 
     Raises:
-        ValueError: if there is no image, or one does not suit the estimator.
+        ValueError: if there is no image, one is not finite, or they do not suit the
+            estimator.
     """
     count = len(x)
     if count == 0:
         raise ValueError("`x` holds no images; give at least one.")
-    checked(estimator, x[0])
+    _check_first(estimator, x, spacing, channel_names)
     size = min(batch_size, count)
     features = []
     for start in range(0, count, size):
-        batch = np.asarray(x[start : start + size])
+        batch = _floating(x[start : start + size])
         finite = np.isfinite(batch).reshape(len(batch), -1).all(axis=1)
         if not finite.all():
             bad = start + np.flatnonzero(~finite)
@@ -69,7 +84,8 @@ def embed_ensemble(
             )
         # A short last batch is filled up, so that all batches share one compilation.
         filled = np.resize(batch, (size, *batch.shape[1:]))
-        features.append(_embed_batch(estimator, as_image(filled))[: len(batch)])
+        embedded = _embed_batch(estimator, jnp.asarray(filled))
+        features.append(embedded[: len(batch)])
     return jnp.concatenate(features)
 
 
@@ -96,6 +112,10 @@ def map_posteriors(
 
     Returns:
         What `function` returns, with a leading axis of length n.
+
+    Raises:
+        ValueError: if the ensemble does not suit the estimator: wrong, missing or
+            non-finite parameters or images, or another pixel spacing or channels.
     """
     names = estimator.prior.names
     missing = [name for name in names if name not in ensemble.theta]
@@ -105,8 +125,19 @@ def map_posteriors(
             f"{sorted(ensemble.theta)}."
         )
     theta = {name: jnp.asarray(ensemble.theta[name], float) for name in names}
+    _check_finite(theta)
+    spacing = getattr(ensemble, "spacing", None)
+    channels = tuple(getattr(ensemble, "channels", None) or ())
     if features is None:
-        features = embed_ensemble(estimator, ensemble.x, batch_size=batch_size)
+        features = embed_ensemble(
+            estimator,
+            ensemble.x,
+            batch_size=batch_size,
+            spacing=spacing,
+            channel_names=channels,
+        )
+    else:
+        _check_first(estimator, ensemble.x, spacing, channels)
     rows = {name: len(value) for name, value in theta.items()}
     if set(rows.values()) != {len(features)}:
         raise ValueError(
@@ -115,6 +146,34 @@ def map_posteriors(
         )
     static = tuple(points.items()) if isinstance(points, Mapping) else points
     return _map(function, estimator, features, theta, extra, static)
+
+
+def _check_first(
+    estimator: LogRatio, x: Any, spacing: float | None, channels: tuple[str, ...]
+) -> None:
+    """Images of one ensemble are alike: the first stands for all."""
+    known: dict[str, Any] = {}
+    if spacing is not None:
+        known["spacing"] = spacing
+    if channels:
+        known["channel_names"] = channels
+    estimator.check_image(jnp.asarray(_floating(x[0])), **known)
+
+
+def _check_finite(theta: dict[str, Float[Array, " n"]]) -> None:
+    """Of what is not finite no rank can be told, and NaN ranks pass for numbers."""
+    for name, value in theta.items():
+        if bad := np.flatnonzero(~np.isfinite(np.asarray(value))).tolist():
+            raise ValueError(
+                f"`ensemble.theta[{name!r}]` must be finite, got {value[bad[0]]} at "
+                f"index {bad[0]} (and {len(bad) - 1} more); mend or drop these pairs."
+            )
+
+
+def _floating(x: Any) -> np.ndarray:
+    """As an array; counts become floats, any float type stays."""
+    array = np.asarray(x)
+    return array if jnp.issubdtype(array.dtype, jnp.inexact) else array.astype(float)
 
 
 @eqx.filter_jit
@@ -127,14 +186,14 @@ def _map(
     function: Callable[..., Any],
     estimator: LogRatio,
     features: Float[Array, "n features"],
-    theta: dict[str, Float[Array, "n"]],
+    theta: dict[str, Float[Array, " n"]],
     extra: tuple[Any, ...],
     points: Any,
 ) -> Any:
     named = isinstance(points, tuple) and isinstance(points[0], tuple)
     grid = dict(points) if named else points
 
-    def posterior(h: Float[Array, "features"]) -> GridPosterior:
+    def posterior(h: Float[Array, " features"]) -> GridPosterior:
         return grid_posterior_from_features(estimator, h, grid)
 
     shape = jax.eval_shape(posterior, features[0]).log_density.shape

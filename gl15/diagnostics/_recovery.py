@@ -19,8 +19,8 @@ class Column:
         standard_error: their standard errors.
     """
 
-    value: Float[np.ndarray, "rows"]
-    standard_error: Float[np.ndarray, "rows"]
+    value: Float[np.ndarray, " rows"]
+    standard_error: Float[np.ndarray, " rows"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,17 +40,21 @@ class RecoveryTable:
     """
 
     name: str
-    true: Float[np.ndarray, "rows"]
-    count: Int[np.ndarray, "rows"]
+    true: Float[np.ndarray, " rows"]
+    count: Int[np.ndarray, " rows"]
     mean: Column
     std: Column
     error: Column
     width: dict[float, Column]
-    covered: dict[float, Int[np.ndarray, "rows"]]
+    covered: dict[float, Int[np.ndarray, " rows"]]
     total_error: tuple[float, float]
 
     def to_markdown(self) -> str:
-        """The table, and a line over all images."""
+        """The table, and a line over all images.
+
+        Returns:
+            Both, in Markdown.
+        """
         levels = list(self.width)
         head = [f"true {self.name}", "images", "posterior mean", "posterior std"]
         head += ["mean abs error", *(f"{level:.0%} width" for level in levels)]
@@ -96,16 +100,19 @@ def recovery_table(
             over their range, or the bins' edges. By default rows are the distinct
             values.
 
+    Returns:
+        A `RecoveryTable`.
+
     Raises:
         ValueError: if `name` is unknown or needed, or there are too many distinct true
             values for a table without `bins`.
     """
     if name is None:
         if len(summary.names) != 1:
-            raise ValueError(f"`name` is needed: one of {list(summary.names)}.")
+            raise ValueError(f"`name` is needed; give one of {list(summary.names)}.")
         name = summary.names[0]
     if name not in summary.names:
-        raise ValueError(f"`name` is {name!r}; it must be in {list(summary.names)}.")
+        raise ValueError(f"`name` must be in {list(summary.names)}, got {name!r}.")
     truth = np.asarray(summary.truth[name], float)
     row = _rows(truth, bins)
     kept, row = row >= 0, row[row >= 0]
@@ -129,7 +136,7 @@ def recovery_table(
     )
 
 
-def _rows(truth: Float[np.ndarray, "n"], bins: Any) -> Int[np.ndarray, "n"]:
+def _rows(truth: Float[np.ndarray, " n"], bins: Any) -> Int[np.ndarray, " n"]:
     """Row of each image; -1 outside the bins."""
     if bins is None:
         values, row = np.unique(truth, return_inverse=True)
@@ -155,7 +162,7 @@ class _Groups:
         kept = np.asarray(values, float)[self.kept]
         return Column(self._reduce(np.mean, kept), self._reduce(_standard_error, kept))
 
-    def total(self, flags: Any) -> Int[np.ndarray, "rows"]:
+    def total(self, flags: Any) -> Int[np.ndarray, " rows"]:
         return self._reduce(np.sum, np.asarray(flags)[self.kept])
 
     def _reduce(self, function: Callable[..., Any], values: Any) -> Any:
@@ -163,7 +170,7 @@ class _Groups:
         return np.asarray([function(values[self.row == one]) for one in rows])
 
 
-def _standard_error(values: Float[np.ndarray, "n"]) -> float:
+def _standard_error(values: Float[np.ndarray, " n"]) -> float:
     if len(values) < 2:
         return float("nan")
     return float(values.std(ddof=1) / np.sqrt(len(values)))

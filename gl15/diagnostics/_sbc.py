@@ -3,8 +3,7 @@
 from jaxtyping import Array, Float
 
 from gl15.diagnostics._posteriors import HeldOut, map_posteriors
-from gl15.posterior import GridPosterior, LogRatio
-from gl15.posterior._grid import Points
+from gl15.posterior import GridPosterior, LogRatio, Points
 
 
 def sbc_ranks(
@@ -14,7 +13,7 @@ def sbc_ranks(
     *,
     batch_size: int = 64,
     features: Float[Array, "n features"] | None = None,
-) -> dict[str, Float[Array, "n"]]:
+) -> dict[str, Float[Array, " n"]]:
     r"""Rank of every true parameter within its posterior.
 
     $$
@@ -35,8 +34,13 @@ def sbc_ranks(
     Returns:
         Name -> ranks `[n]`.
 
-    Reference: Talts et al., Validating Bayesian inference algorithms with
-    simulation-based calibration, arXiv 1804.06788.
+    Raises:
+        ValueError: if the ensemble does not suit the estimator: wrong, missing or
+            non-finite parameters or images, or another pixel spacing or channels.
+
+    Reference:
+        Talts et al., Validating Bayesian inference algorithms with simulation-based
+        calibration, arXiv 1804.06788.
     """
     return map_posteriors(
         _rank,

@@ -6,9 +6,9 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from gl15.diagnostics._coverage import check_levels
 from gl15.diagnostics._posteriors import HeldOut, map_posteriors
-from gl15.posterior import GridPosterior, LogRatio
-from gl15.posterior._grid import Points
+from gl15.posterior import GridPosterior, LogRatio, Points
 
 
 class Summary(eqx.Module):
@@ -30,30 +30,59 @@ class Summary(eqx.Module):
 
     names: tuple[str, ...] = eqx.field(static=True)
     levels: tuple[float, ...] = eqx.field(static=True)
-    truth: dict[str, Float[Array, "n"]]
-    mean: dict[str, Float[Array, "n"]]
-    std: dict[str, Float[Array, "n"]]
-    rank: dict[str, Float[Array, "n"]]
+    truth: dict[str, Float[Array, " n"]]
+    mean: dict[str, Float[Array, " n"]]
+    std: dict[str, Float[Array, " n"]]
+    rank: dict[str, Float[Array, " n"]]
     low: dict[str, Float[Array, "n levels"]]
     high: dict[str, Float[Array, "n levels"]]
-    log_prob: Float[Array, "n"]
-    normalisation: Float[Array, "n"]
+    log_prob: Float[Array, " n"]
+    normalisation: Float[Array, " n"]
 
     def __len__(self) -> int:
         """Number of pairs."""
         return len(self.log_prob)
 
-    def error(self, name: str) -> Float[Array, "n"]:
-        """Absolute error of the posterior mean."""
+    def error(self, name: str) -> Float[Array, " n"]:
+        """Absolute error of the posterior mean.
+
+        Args:
+            name: the parameter.
+
+        Returns:
+            The error for each image, `[n]`.
+        """
         return jnp.abs(self.mean[name] - self.truth[name])
 
-    def width(self, name: str, level: float) -> Float[Array, "n"]:
-        """Width of the interval at one of `levels`."""
+    def width(self, name: str, level: float) -> Float[Array, " n"]:
+        """Width of the interval at one of `levels`.
+
+        Args:
+            name: the parameter.
+            level: the credibility level.
+
+        Returns:
+            The width for each image, `[n]`.
+
+        Raises:
+            ValueError: if there are no intervals at `level`.
+        """
         index = self._index(level)
         return self.high[name][:, index] - self.low[name][:, index]
 
-    def covered(self, name: str, level: float) -> Bool[Array, "n"]:
-        """Whether the interval at one of `levels` holds the truth."""
+    def covered(self, name: str, level: float) -> Bool[Array, " n"]:
+        """Whether the interval at one of `levels` holds the truth.
+
+        Args:
+            name: the parameter.
+            level: the credibility level.
+
+        Returns:
+            A flag for each image, `[n]`.
+
+        Raises:
+            ValueError: if there are no intervals at `level`.
+        """
         # By rank, not by the rounded ends: the truth may lie on an end, at the edge of
         # the prior.
         self._index(level)
@@ -62,8 +91,8 @@ class Summary(eqx.Module):
     def _index(self, level: float) -> int:
         if level not in self.levels:
             raise ValueError(
-                f"`level` is {level}, but this summary has intervals at {self.levels}; "
-                "give `levels` to `summarize`."
+                f"`level` must be in {self.levels}, got {level}; give `levels` to "
+                "`summarize` for others."
             )
         return self.levels.index(level)
 
@@ -89,8 +118,17 @@ def summarize(
         levels: credibility levels of the intervals.
         batch_size: images embedded at once.
         features: what `embed_ensemble` gave for `ensemble.x`, to save computing it.
+
+    Returns:
+        A `Summary`.
+
+    Raises:
+        ValueError: if the ensemble does not suit the estimator: wrong, missing or
+            non-finite parameters or images, or another pixel spacing or channels; or if
+            `levels` are no probabilities.
     """
     levels = tuple(levels)
+    check_levels(levels)
     columns = map_posteriors(
         _Row(levels),
         estimator,

@@ -9,8 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from gl15.diagnostics._posteriors import HeldOut, map_posteriors
-from gl15.posterior import GridPosterior, LogRatio
-from gl15.posterior._grid import Points
+from gl15.posterior import GridPosterior, LogRatio, Points
 from gl15.simulation import Prior
 
 
@@ -29,11 +28,11 @@ class Tarp:
             `[n]`: uniform if the posteriors are right, so `check_ranks` applies.
     """
 
-    levels: Float[np.ndarray, "levels"]
-    coverage: Float[np.ndarray, "levels"]
+    levels: Float[np.ndarray, " levels"]
+    coverage: Float[np.ndarray, " levels"]
     atc: float
     atc_standard_error: float
-    fractions: Float[np.ndarray, "n"]
+    fractions: Float[np.ndarray, " n"]
 
 
 def tarp(
@@ -68,8 +67,16 @@ def tarp(
         batch_size: images embedded at once.
         features: what `embed_ensemble` gave for `ensemble.x`, to save computing it.
 
-    Reference: Lemos et al., Sampling-based accuracy testing of posterior estimators for
-    general inference, ICML 2023, arXiv 2302.03026.
+    Returns:
+        A `Tarp`.
+
+    Raises:
+        ValueError: if the ensemble does not suit the estimator: wrong, missing or
+            non-finite parameters or images, or another pixel spacing or channels.
+
+    Reference:
+        Lemos et al., Sampling-based accuracy testing of posterior estimators for
+        general inference, ICML 2023, arXiv 2302.03026.
     """
     keys = jax.random.split(key, _count(ensemble))
     fractions = map_posteriors(
@@ -103,15 +110,32 @@ def hpd_ranks(
     points: Points = None,
     batch_size: int = 64,
     features: Float[Array, "n features"] | None = None,
-) -> Float[Array, "n"]:
+) -> Float[Array, " n"]:
     """Level of the smallest joint highest-density region that holds each truth.
 
     The share of posterior draws more probable than the truth; uniform if the posteriors
-    are right. `coverage(ranks, kind="credibility")` reads it as coverage. Arguments as
-    in `tarp`.
+    are right. `coverage(ranks, kind="credibility")` reads it as coverage.
 
-    Reference: Hermans et al., A trust crisis in simulation-based inference?, TMLR 2022,
-    arXiv 2110.06581.
+    Args:
+        estimator: a trained `RatioEstimator`, or any `LogRatio`, of one to three
+            parameters.
+        ensemble: held-out pairs, their parameters drawn from the estimator's prior.
+        key: random key.
+        draws: posterior draws per image.
+        points: nodes of each posterior, as in `grid_posterior`.
+        batch_size: images embedded at once.
+        features: what `embed_ensemble` gave for `ensemble.x`, to save computing it.
+
+    Returns:
+        The levels, `[n]`.
+
+    Raises:
+        ValueError: if the ensemble does not suit the estimator: wrong, missing or
+            non-finite parameters or images, or another pixel spacing or channels.
+
+    Reference:
+        Hermans et al., A trust crisis in simulation-based inference?, TMLR 2022,
+        arXiv 2110.06581.
     """
     keys = jax.random.split(key, _count(ensemble))
     return map_posteriors(

@@ -15,7 +15,7 @@ import numpy as np
 import scipy.stats
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from gl15.diagnostics._coverage import as_named, Ranks
+from gl15.diagnostics._coverage import named_ranks, Ranks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +54,11 @@ class RankCheck:
         )
 
     def to_markdown(self) -> str:
-        """A table with one row for each parameter."""
+        """A table with one row for each parameter.
+
+        Returns:
+            The table, in Markdown.
+        """
         lines = [
             f"Uniformity of {self.count} ranks; of exactly uniform ranks the mean "
             f"deviation is {self.null_mean:.4f}, its 95% quantile "
@@ -71,7 +75,7 @@ class RankCheck:
         return "\n".join(lines)
 
 
-def rank_deviation(ranks: Float[Any, "n"]) -> Float[Array, ""]:
+def rank_deviation(ranks: Float[Any, " n"]) -> Float[Array, ""]:
     r"""Mean absolute deviation of the ranks' distribution function from uniform.
 
     $$
@@ -82,19 +86,25 @@ def rank_deviation(ranks: Float[Any, "n"]) -> Float[Array, ""]:
 
     Args:
         ranks: the ranks of one parameter, `[n]`.
+
+    Returns:
+        The deviation, a scalar from 0 to 1/2.
     """
     return _deviation_of_sorted(jnp.sort(jnp.asarray(ranks, float)))
 
 
 def null_deviations(
     n: int, *, key: PRNGKeyArray, draws: int = 10_000
-) -> Float[Array, "draws"]:
+) -> Float[Array, " draws"]:
     """`rank_deviation` of many sets of `n` exactly uniform ranks.
 
     Args:
         n: number of ranks in a set.
         key: random key.
         draws: number of sets.
+
+    Returns:
+        The deviation of each set, `[draws]`.
     """
     return _null_deviations(n, key, draws)
 
@@ -112,6 +122,9 @@ def null_deviation_quantile(
         q: probability.
         key: random key.
         draws: number of simulated sets of ranks.
+
+    Returns:
+        The quantile.
     """
     return float(jnp.quantile(null_deviations(n, key=key, draws=draws), q))
 
@@ -123,8 +136,14 @@ def check_ranks(ranks: Ranks, *, key: PRNGKeyArray, draws: int = 10_000) -> Rank
         ranks: what `sbc_ranks` gave: a dictionary by name, or one array.
         key: random key of the null distribution.
         draws: number of simulated sets of ranks.
+
+    Returns:
+        A `RankCheck`; an array without a name goes by "joint".
+
+    Raises:
+        ValueError: if ranks lie outside 0 to 1.
     """
-    named = as_named(ranks)
+    named = named_ranks(ranks)
     count = len(next(iter(named.values())))
     null = np.asarray(null_deviations(count, key=key, draws=draws))
     deviation = {name: float(rank_deviation(value)) for name, value in named.items()}
@@ -152,9 +171,9 @@ def ecdf_band(
     points: int = 101,
     draws: int = 2000,
 ) -> tuple[
-    Float[np.ndarray, "points"],
-    Float[np.ndarray, "points"],
-    Float[np.ndarray, "points"],
+    Float[np.ndarray, " points"],
+    Float[np.ndarray, " points"],
+    Float[np.ndarray, " points"],
 ]:
     """Band that holds the whole distribution function of `n` uniform ranks.
 
@@ -169,10 +188,11 @@ def ecdf_band(
         draws: number of simulated sets of ranks.
 
     Returns:
-        `(u, low, high)`.
+        `(u, low, high)`: the points and the ends of the band there, each `[points]`.
 
-    Reference: Säilynoja, Bürkner and Vehtari, Graphical test for discrete uniformity
-    and its applications, Statistics and Computing 32 (2022), arXiv 2103.10522.
+    Reference:
+        Säilynoja, Bürkner and Vehtari, Graphical test for discrete uniformity and its
+        applications, Statistics and Computing 32 (2022), arXiv 2103.10522.
     """
     u = np.linspace(0, 1, points + 2)[1:-1]
     counts = np.asarray(_null_counts(n, key, draws, jnp.asarray(u)))
@@ -184,7 +204,7 @@ def ecdf_band(
     return u, low, high
 
 
-def _deviation_of_sorted(ranks: Float[Array, "n"]) -> Float[Array, ""]:
+def _deviation_of_sorted(ranks: Float[Array, " n"]) -> Float[Array, ""]:
     n = len(ranks)
     edges = jnp.concatenate([jnp.zeros(1), ranks, jnp.ones(1)])
     height = jnp.arange(n + 1) / n
@@ -193,14 +213,14 @@ def _deviation_of_sorted(ranks: Float[Array, "n"]) -> Float[Array, ""]:
     return jnp.sum(above * jnp.abs(above) - below * jnp.abs(below)) / 2
 
 
-def _sorted_uniform(key: PRNGKeyArray, n: int) -> Float[Array, "n"]:
+def _sorted_uniform(key: PRNGKeyArray, n: int) -> Float[Array, " n"]:
     # The spacings of uniform variables are exponential ones over their sum: no sorting.
     steps = jnp.cumsum(jax.random.exponential(key, (n + 1,)))
     return steps[:-1] / steps[-1]
 
 
 @eqx.filter_jit
-def _null_deviations(n: int, key: PRNGKeyArray, draws: int) -> Float[Array, "draws"]:
+def _null_deviations(n: int, key: PRNGKeyArray, draws: int) -> Float[Array, " draws"]:
     keys = jax.random.split(key, draws)
     return jax.lax.map(
         lambda one: _deviation_of_sorted(_sorted_uniform(one, n)), keys, batch_size=256
@@ -209,7 +229,7 @@ def _null_deviations(n: int, key: PRNGKeyArray, draws: int) -> Float[Array, "dra
 
 @eqx.filter_jit
 def _null_counts(
-    n: int, key: PRNGKeyArray, draws: int, u: Float[Array, "points"]
+    n: int, key: PRNGKeyArray, draws: int, u: Float[Array, " points"]
 ) -> Any:
     keys = jax.random.split(key, draws)
     return jax.lax.map(

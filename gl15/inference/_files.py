@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import zipfile
+import zlib
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -98,7 +99,16 @@ def load(
             arrays = {name: loaded[name] for name in loaded.files if name != "header"}
     except FileNotFoundError:
         raise
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    # A flipped byte may claim another compression or spoil a compressed stream.
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        EOFError,
+        NotImplementedError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
         raise ValueError(
             f"`path`={os.fspath(path)!r} is not an estimator that `gl15.save` wrote, "
             f"or it is damaged ({error})."

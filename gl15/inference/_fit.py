@@ -11,9 +11,9 @@ import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 from tqdm.auto import tqdm
 
+from gl15.inference import _training_data as training_data
 from gl15.inference._estimator import RatioEstimator
 from gl15.inference._losses import AbstractLoss, BinaryCrossEntropy
-from gl15.inference._standardize import Standardization
 from gl15.simulation import Ensemble
 
 
@@ -84,16 +84,13 @@ def fit(
         ValueError: if names, shapes or sizes do not fit.
         FloatingPointError: if the loss is no longer finite.
     """
-    for name, count in (("steps", steps), ("batch_size", batch_size)):
-        if count < 1:
-            raise ValueError(f"`{name}` must be positive, got {count}.")
-    if not 0 <= averaging < 1:
-        raise ValueError(f"`averaging` must be in [0, 1), got {averaging}.")
+    _check_options(steps, batch_size, gradient_clip, averaging, patience)
     loss = BinaryCrossEntropy() if loss is None else loss
     split_key, key = jax.random.split(key)
-    train, held_out = _split(ensemble, validation, split_key)
-    _check(estimator, train, held_out, batch_size, loss)
-    estimator, (z, theta), held_out_data = _prepare(estimator, train, held_out)
+    train, held_out = training_data.split(ensemble, validation, split_key)
+    training_data.check(estimator, train, held_out, batch_size, loss.contrasts)
+    estimator, pairs, held_out = training_data.prepare(estimator, train, held_out)
+    (z, theta), (z_held_out, theta_held_out) = pairs, held_out
 
     batches = len(train) // batch_size
     epochs = -(-steps // batches)
@@ -102,61 +99,43 @@ def fit(
         total = epochs * batches
         warm_up = min(max(1, total // 20), total - 1)
         rate = optax.warmup_cosine_decay_schedule(0.0, rate, warm_up, total)
-    optimizer = optax.chain(
-        optax.identity()
-        if gradient_clip is None
-        else optax.clip_by_global_norm(gradient_clip),
-        optax.adamw(rate, weight_decay=weight_decay, mask=_is_matrix),
+    clip = optax.identity()
+    if gradient_clip is not None:
+        clip = optax.clip_by_global_norm(gradient_clip)
+    adam = optax.adamw(rate, weight_decay=weight_decay, mask=_is_matrix)
+    trainer = _Trainer(
+        optimizer=optax.chain(clip, adam),
+        loss=loss,
+        batches=batches,
+        batch_size=batch_size,
+        averaging=averaging,
     )
     weights, frozen = eqx.partition(estimator, trainable(estimator))
-    state = optimizer.init(weights)
+    progressed = (weights, weights, trainer.optimizer.init(weights))
 
-    @eqx.filter_jit
-    def run_epoch(weights, average, state, frozen, z, theta, key):
-        order = jax.random.permutation(key, z.shape[0])[: batches * batch_size]
-
-        def step(carry, rows):
-            weights, average, state = carry
-            one = {name: value[rows] for name, value in theta.items()}
-            value, gradient = jax.value_and_grad(_loss)(
-                weights, frozen, one, z[rows], loss
-            )
-            updates, state = optimizer.update(gradient, state, weights)
-            weights = optax.apply_updates(weights, updates)
-            average = optax.incremental_update(weights, average, 1 - averaging)
-            return (weights, average, state), value
-
-        rows = order.reshape(batches, batch_size)
-        carry, values = jax.lax.scan(step, (weights, average, state), rows)
-        return *carry, values.mean()
-
-    validate = eqx.filter_jit(_loss_in_batches)
-    average, best, best_epoch = weights, weights, -1
+    best, best_epoch = weights, -1
     train_losses, validation_losses, rates = [], [], []
-    bar = tqdm(
-        range(epochs), unit="epoch", desc="train", disable=None if progress else True
-    )
-    for epoch in bar:
-        epoch_key = jax.random.fold_in(key, epoch)
-        weights, average, state, value = run_epoch(
-            weights, average, state, frozen, z, theta, epoch_key
-        )
-        score = validate(average, frozen, *held_out_data, loss, batch_size)
-        train_losses.append(float(value))
-        validation_losses.append(float(score))
-        rates.append(np.asarray(rate((epoch + 1) * batches)).item())
-        bar.set_postfix(loss=f"{value:.4f}", validation=f"{score:.4f}")
-        if not np.isfinite(train_losses[-1] + validation_losses[-1]):
-            raise FloatingPointError(
-                f"the loss became {train_losses[-1]} (validation "
-                f"{validation_losses[-1]}) in epoch {epoch}; lower `learning_rate` or "
-                "set `gradient_clip`."
-            )
-        if best_epoch < 0 or score < validation_losses[best_epoch]:
-            best, best_epoch = average, epoch
-        elif patience is not None and epoch - best_epoch >= patience:
-            break
-    bar.close()
+    hidden = None if progress else True
+    with tqdm(range(epochs), unit="epoch", desc="train", disable=hidden) as bar:
+        for epoch in bar:
+            epoch_key = jax.random.fold_in(key, epoch)
+            progressed, value = trainer.epoch(progressed, frozen, z, theta, epoch_key)
+            average = progressed[1]
+            score = trainer.validate(average, frozen, z_held_out, theta_held_out)
+            train_losses.append(float(value))
+            validation_losses.append(float(score))
+            rates.append(np.asarray(rate((epoch + 1) * batches)).item())
+            bar.set_postfix(loss=f"{value:.4f}", validation=f"{score:.4f}")
+            if not np.isfinite(train_losses[-1] + validation_losses[-1]):
+                raise FloatingPointError(
+                    f"the loss became {train_losses[-1]} (validation "
+                    f"{validation_losses[-1]}) in epoch {epoch}; lower "
+                    "`learning_rate` or set `gradient_clip`."
+                )
+            if best_epoch < 0 or score < validation_losses[best_epoch]:
+                best, best_epoch = average, epoch
+            elif patience is not None and epoch - best_epoch >= patience:
+                break
     history = History(
         np.asarray(train_losses),
         np.asarray(validation_losses),
@@ -165,6 +144,49 @@ def fit(
         len(train_losses) * batches,
     )
     return eqx.combine(best, frozen), history
+
+
+class _Trainer(eqx.Module):
+    """What happens in an epoch, compiled once."""
+
+    optimizer: optax.GradientTransformation = eqx.field(static=True)
+    loss: AbstractLoss
+    batches: int = eqx.field(static=True)
+    batch_size: int = eqx.field(static=True)
+    averaging: float = eqx.field(static=True)
+
+    @eqx.filter_jit
+    def epoch(self, progressed, frozen, z, theta: Mapping, key: PRNGKeyArray):
+        """Weights, their average and the optimiser's state, an epoch further on."""
+        order = jax.random.permutation(key, z.shape[0])
+        rows = order[: self.batches * self.batch_size].reshape(self.batches, -1)
+
+        def step(progressed, rows):
+            weights, average, state = progressed
+            one = {name: value[rows] for name, value in theta.items()}
+            value, gradient = jax.value_and_grad(_loss)(
+                weights, frozen, one, z[rows], self.loss
+            )
+            updates, state = self.optimizer.update(gradient, state, weights)
+            weights = optax.apply_updates(weights, updates)
+            average = optax.incremental_update(weights, average, 1 - self.averaging)
+            return (weights, average, state), value
+
+        progressed, values = jax.lax.scan(step, progressed, rows)
+        return progressed, values.mean()
+
+    @eqx.filter_jit
+    def validate(self, weights, frozen, z, theta: Mapping) -> Float[Array, ""]:
+        """Mean loss over whole batches in the order given, so with fixed contrasts."""
+        size = min(self.batch_size, len(z))
+        batches = len(z) // size
+
+        def one(rows: Array) -> Float[Array, ""]:
+            batch = {name: value[rows] for name, value in theta.items()}
+            return _loss(weights, frozen, batch, z[rows], self.loss)
+
+        rows = jnp.arange(batches * size).reshape(batches, size)
+        return jax.lax.map(one, rows).mean()
 
 
 def trainable(estimator: RatioEstimator) -> Any:
@@ -181,32 +203,6 @@ def trainable(estimator: RatioEstimator) -> Any:
     return eqx.tree_at(lambda e: e.standardization, spec, still)
 
 
-def summaries(
-    estimator: RatioEstimator, x: Float[Array, "n ..."], chunk: int = 256
-) -> Float[Array, "n ..."]:
-    """Parameter-free summaries of many observations, a chunk at a time.
-
-    Args:
-        estimator: whose encoder summarises.
-        x: observations.
-        chunk: how many at a time.
-
-    Returns:
-        Their summaries.
-    """
-    return jax.lax.map(estimator.encoder.summarise, x, batch_size=min(chunk, len(x)))
-
-
-def _prepare(estimator: RatioEstimator, train: Ensemble, held_out: Ensemble):
-    summarise = eqx.filter_jit(summaries)
-    z, z_held_out = summarise(estimator, train.x), summarise(estimator, held_out.x)
-    standardization = Standardization.fit(z)
-    z, z_held_out = standardization(z), standardization(z_held_out)
-    estimator = eqx.tree_at(lambda e: e.standardization, estimator, standardization)
-    estimator = estimator.trained_on(train.spacing, train.channels)
-    return estimator, (z, train.theta), (z_held_out, held_out.theta)
-
-
 def _loss(weights, frozen, theta: Mapping, z, loss: AbstractLoss) -> Float[Array, ""]:
     estimator = eqx.combine(weights, frozen)
     h = jax.vmap(estimator.encoder)(z)
@@ -220,67 +216,18 @@ def _loss(weights, frozen, theta: Mapping, z, loss: AbstractLoss) -> Float[Array
     return loss(table[0], table[1:].T)
 
 
-def _loss_in_batches(weights, frozen, z, theta, loss, batch_size: int):
-    """Mean loss over whole batches in the order given: the same contrasts always."""
-    batches = max(1, len(z) // batch_size)
-    size = min(batch_size, len(z))
-
-    def one(rows: Array) -> Float[Array, ""]:
-        batch = {name: value[rows] for name, value in theta.items()}
-        return _loss(weights, frozen, batch, z[rows], loss)
-
-    return jax.lax.map(one, jnp.arange(batches * size).reshape(batches, size)).mean()
-
-
-def _split(
-    ensemble: Ensemble, validation: float | Ensemble, key: PRNGKeyArray
-) -> tuple[Ensemble, Ensemble]:
-    if isinstance(validation, Ensemble):
-        return ensemble, validation
-    if not 0 < validation < 1:
+def _check_options(steps, batch_size, gradient_clip, averaging, patience) -> None:
+    counts = {"steps": steps, "batch_size": batch_size, "patience": patience}
+    for name, count in counts.items():
+        if count is not None and count < 1:
+            raise ValueError(f"`{name}` must be positive, got {count}.")
+    if gradient_clip is not None and not gradient_clip > 0:
         raise ValueError(
-            f"`validation` must be a fraction between 0 and 1, got {validation}."
+            "`gradient_clip` must be positive, or None for no limit, got "
+            f"{gradient_clip}."
         )
-    order = jax.random.permutation(key, len(ensemble))
-    held_out = max(1, round(validation * len(ensemble)))
-    return ensemble[order[held_out:]], ensemble[order[:held_out]]
-
-
-def _check(estimator, train: Ensemble, held_out: Ensemble, batch_size: int, loss):
-    for part in (train, held_out):
-        estimator.prior.check_names(part.theta)
-        _check_observations(estimator, part.x)
-    if (held_out.spacing, held_out.channels) != (train.spacing, train.channels):
-        raise ValueError(
-            f"`validation` holds images of spacing {held_out.spacing} and channels "
-            f"{held_out.channels}, but `ensemble` of {train.spacing} and "
-            f"{train.channels}."
-        )
-    smallest = min(len(train), len(held_out))
-    if smallest < min(batch_size, loss.contrasts + 1) or len(train) < batch_size:
-        raise ValueError(
-            f"`batch_size`={batch_size} with {loss.contrasts} contrasts needs more "
-            f"pairs than {len(train)} for training and {len(held_out)} for validation."
-        )
-    if loss.contrasts >= batch_size:
-        raise ValueError(
-            f"`loss` has {loss.contrasts} contrasts, but a batch of `batch_size`="
-            f"{batch_size} holds {batch_size - 1} other thetas at most."
-        )
-
-
-def _check_observations(estimator: RatioEstimator, x: Array) -> None:
-    encoder = estimator.encoder
-    if x.ndim != encoder.ndim + 1:
-        raise ValueError(
-            f"`ensemble` holds observations of shape {x.shape[1:]}, but the encoder "
-            f"takes {encoder.ndim} axes."
-        )
-    if x.shape[-1] != encoder.channels:
-        raise ValueError(
-            f"`ensemble` holds observations with {x.shape[-1]} channels, but the "
-            f"encoder was made for {encoder.channels}."
-        )
+    if not 0 <= averaging < 1:
+        raise ValueError(f"`averaging` must be in [0, 1), got {averaging}.")
 
 
 def _is_matrix(weights: Any) -> Any:

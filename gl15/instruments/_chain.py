@@ -64,7 +64,14 @@ class Chain(AbstractInstrument):
         return signal
 
     def output_spacing(self, spacing: float) -> float:
-        """The pixel spacing after the last instrument."""
+        """The pixel spacing after the last instrument.
+
+        Args:
+            spacing: pixel spacing of the image.
+
+        Returns:
+            What each instrument in turn makes of it.
+        """
         for instrument in self.instruments:
             spacing = instrument.output_spacing(spacing)
         return spacing

@@ -7,6 +7,7 @@ from jaxtyping import Array, Float
 from gl15.instruments._instrument import (
     AbstractInstrument,
     AnyKey,
+    check_not_negative,
     check_positive,
     Image,
     Parameter,
@@ -31,7 +32,8 @@ class Detector(AbstractInstrument):
     readout_noise: Parameter = 0.0
 
     def __check_init__(self):
-        check_positive(saturation=self.saturation, readout_noise=self.readout_noise)
+        check_not_negative(readout_noise=self.readout_noise)
+        check_positive(saturation=self.saturation)
         if self.binning < 1:
             raise ValueError(f"`binning` must be at least 1 pixel, got {self.binning}.")
 
@@ -61,8 +63,16 @@ class Detector(AbstractInstrument):
         binned = x.reshape(nx // b, b, ny // b, b, channels).mean((1, 3))
         if self.saturation is not None:
             binned = jnp.clip(binned, -self.saturation, self.saturation)
-        return read_noise(binned, self.readout_noise, key, "Detector")
+        noise = self.readout_noise
+        return read_noise(binned, noise, key, "Detector", "readout_noise")
 
     def output_spacing(self, spacing: float) -> float:
-        """The spacing of the detector's pixels."""
+        """The spacing of the detector's pixels.
+
+        Args:
+            spacing: pixel spacing of the image.
+
+        Returns:
+            `spacing` times `binning`.
+        """
         return spacing * self.binning

@@ -53,8 +53,26 @@ class AbstractInstrument(eqx.Module):
         """
 
 
-def check_positive(**parameters: Parameter | None) -> None:
+def check_not_negative(**parameters: Parameter) -> None:
     """Refuse parameters that are negative or NaN, where they have values.
+
+    Args:
+        **parameters: the parameters by name.
+
+    Raises:
+        ValueError: naming the parameter.
+    """
+    for name, value in parameters.items():
+        # NumPy, as JAX would trace the comparison inside a transformation.
+        if not isinstance(value, Tracer) and not np.all(np.asarray(value) >= 0):
+            raise ValueError(
+                f"`{name}` must not be negative, got {value}; 0 switches the effect "
+                "off."
+            )
+
+
+def check_positive(**parameters: Parameter | None) -> None:
+    """Refuse parameters that are zero, negative or NaN, where they have values.
 
     Args:
         **parameters: the parameters by name; None passes.
@@ -65,11 +83,9 @@ def check_positive(**parameters: Parameter | None) -> None:
     for name, value in parameters.items():
         if value is None or isinstance(value, Tracer):
             continue
-        # NumPy, as JAX would trace the comparison inside a transformation.
-        if not np.all(np.asarray(value) >= 0):
+        if not np.all(np.asarray(value) > 0):
             raise ValueError(
-                f"`{name}` must not be negative, got {value}; 0 (or None for counts) "
-                "switches the effect off."
+                f"`{name}` must be positive, got {value}; None switches the effect off."
             )
 
 

@@ -7,7 +7,7 @@ from gl15.instruments._blur import blur
 from gl15.instruments._instrument import (
     AbstractInstrument,
     AnyKey,
-    check_positive,
+    check_not_negative,
     Image,
     Parameter,
     select,
@@ -39,7 +39,7 @@ class LorentzTEM(AbstractInstrument):
     channel: int = eqx.field(static=True, default=2)
 
     def __check_init__(self):
-        check_positive(
+        check_not_negative(
             defocus_width=self.defocus_width,
             noise=self.noise,
             thickness=self.thickness,
@@ -63,8 +63,15 @@ class LorentzTEM(AbstractInstrument):
         """
         flux = self.thickness * select(x, (self.channel,), "LorentzTEM")
         seen = blur(flux, self.defocus_width, spacing, "defocus_width")
-        return read_noise(seen, self.noise, key, "LorentzTEM")
+        return read_noise(seen, self.noise, key, "LorentzTEM", "noise")
 
     def output_spacing(self, spacing: float) -> float:
-        """The pixel spacing of the image itself."""
+        """The pixel spacing of the image itself.
+
+        Args:
+            spacing: pixel spacing of the image.
+
+        Returns:
+            `spacing`.
+        """
         return spacing

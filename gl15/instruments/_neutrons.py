@@ -8,6 +8,7 @@ from jaxtyping import Array, Float
 from gl15.instruments._instrument import (
     AbstractInstrument,
     AnyKey,
+    check_not_negative,
     check_positive,
     Image,
     Parameter,
@@ -37,7 +38,8 @@ class NeutronScattering(AbstractInstrument):
     Attributes:
         resolution: $\Delta k / k$.
         counts: expected number of neutrons in the whole exposure, shared among the
-            rings as $S(k)$ times the number of wave vectors; `None` for no noise.
+            rings as $S(k)$ times the number of wave vectors; `None` or infinity for no
+            noise. A flat image scatters none.
         edges: edges of the rings, as in `gl15.observables.structure_factor`.
         channels: the channels whose sum scatters.
     """
@@ -48,7 +50,8 @@ class NeutronScattering(AbstractInstrument):
     channels: tuple[int, ...] = eqx.field(static=True, default=(0, 1))
 
     def __check_init__(self):
-        check_positive(resolution=self.resolution, counts=self.counts)
+        check_not_negative(resolution=self.resolution)
+        check_positive(counts=self.counts)
 
     def __call__(
         self, x: Image, *, spacing: float, key: AnyKey | None = None
@@ -78,7 +81,9 @@ class NeutronScattering(AbstractInstrument):
         rings = ring_indices(shape, spacing, edges)
         members = [np.sum(rings == ring) for ring in range(len(edges) - 1)]
         weights = jnp.asarray(np.array(members), S.dtype)
-        exposure = counts * weights / jnp.sum(seen * weights)
+        total = jnp.sum(seen * weights)
+        # A flat image scatters nothing: no neutrons to share, at any exposure.
+        exposure = counts * weights / jnp.where(total > 0, total, 1)
         return count_noise(seen, exposure, key, "NeutronScattering")
 
     def wave_numbers(
@@ -96,7 +101,14 @@ class NeutronScattering(AbstractInstrument):
         return ring_wave_numbers(shape, spacing, self._edges(shape, spacing))
 
     def output_spacing(self, spacing: float) -> float:
-        """The pixel spacing of the image, which the curve no longer has."""
+        """The pixel spacing of the image, which the curve no longer has.
+
+        Args:
+            spacing: pixel spacing of the image.
+
+        Returns:
+            `spacing`.
+        """
         return spacing
 
     def _edges(self, shape: tuple[int, int], spacing: float) -> tuple[float, ...]:

@@ -48,6 +48,7 @@ def read_noise(
     deviation: Parameter,
     key: AnyKey | None,
     instrument: str,
+    parameter: str,
 ) -> Float[Array, "*shape"]:
     """Gaussian noise of a given standard deviation.
 
@@ -56,6 +57,7 @@ def read_noise(
         deviation: standard deviation, in the units of the signal.
         key: JAX random key.
         instrument: its name, for the message.
+        parameter: what it calls the deviation, for the message.
 
     Returns:
         The noisy signal.
@@ -65,7 +67,7 @@ def read_noise(
     """
     if isinstance(deviation, float | int) and deviation == 0:
         return signal
-    key = need_key(key, instrument, "noise")
+    key = need_key(key, instrument, parameter)
     normal = jax.random.normal(key, signal.shape, signal.dtype)
     return signal + jnp.asarray(deviation, signal.dtype) * normal
 
@@ -77,10 +79,10 @@ def finite(counts: Parameter | None) -> Parameter | None:
     return counts
 
 
-def need_key(key: AnyKey | None, instrument: str, noise: str) -> AnyKey:
+def need_key(key: AnyKey | None, instrument: str, parameter: str) -> AnyKey:
     """Refuse to draw noise without a key."""
     if key is None:
         raise ValueError(
-            f"{instrument} has `{noise}`, so it needs `key=jax.random.key(...)`."
+            f"{instrument} has `{parameter}`, so it needs `key=jax.random.key(...)`."
         )
     return key

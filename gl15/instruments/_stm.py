@@ -8,6 +8,7 @@ from gl15.instruments._blur import blur
 from gl15.instruments._instrument import (
     AbstractInstrument,
     AnyKey,
+    check_not_negative,
     check_positive,
     Image,
     Parameter,
@@ -31,7 +32,7 @@ class STM(AbstractInstrument):
         tip_width: standard deviation $\sigma$ of the tip's response, in units of
             length; 0 for a point.
         counts: expected counts $c$ per unit of density and of area, so that smaller
-            pixels count less; `None` for no noise.
+            pixels count less; `None` or infinity for no noise.
         channels: the channels whose sum is seen.
     """
 
@@ -40,7 +41,8 @@ class STM(AbstractInstrument):
     channels: tuple[int, ...] = eqx.field(static=True, default=(0, 1))
 
     def __check_init__(self):
-        check_positive(tip_width=self.tip_width, counts=self.counts)
+        check_not_negative(tip_width=self.tip_width)
+        check_positive(counts=self.counts)
 
     def __call__(
         self, x: Image, *, spacing: float, key: AnyKey | None = None
@@ -67,5 +69,12 @@ class STM(AbstractInstrument):
         return count_noise(seen, counts * spacing**2, key, "STM")
 
     def output_spacing(self, spacing: float) -> float:
-        """The pixel spacing of the image itself."""
+        """The pixel spacing of the image itself.
+
+        Args:
+            spacing: pixel spacing of the image.
+
+        Returns:
+            `spacing`.
+        """
         return spacing

@@ -70,6 +70,7 @@ def evolve(
             f"`psi0` must have shape (2, nx, ny), got {psi0.shape}; use `jax.vmap`, "
             "or `gl15.simulate` for an ensemble."
         )
+    _check_times(t1, dt, ts)
     solver = diffrax.Euler() if solver is None else solver
     if isinstance(solver, diffrax.Euler):
         psi0 = check_step(tdgl, dt, psi0)
@@ -112,6 +113,10 @@ def check_step(tdgl: TDGL, dt: float, psi: Psi) -> Psi:
             "see `tdgl.max_stable_step()`.",
         )
     with jax.ensure_compile_time_eval():
+        if bad := int(psi.size - jnp.isfinite(psi).sum()):
+            raise ValueError(
+                f"`psi0` holds {bad} values that are NaN or infinite, of {psi.size}."
+            )
         limit = float(tdgl.max_stable_step(psi))
     if not dt <= limit:
         raise ValueError(
@@ -159,7 +164,7 @@ def integrate(
         ValueError: if times do not fit, or if `keys` is missing.
     """
     _check_times(t1, dt, ts)
-    if isinstance(temperature, float | int) and not temperature >= 0:
+    if not isinstance(temperature, Tracer) and not np.all(np.asarray(temperature) >= 0):
         raise ValueError(f"`temperature` must not be negative, got {temperature}.")
     # Time is counted in steps: their ends are whole numbers, exact in float32.
     steps = math.ceil(t1 / dt * (1 - 1e-6))

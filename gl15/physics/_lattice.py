@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from math import isfinite, pi
-from typing import cast
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -48,16 +47,18 @@ class Lattice(eqx.Module):
         Raises:
             ValueError: if an argument is outside what a lattice can be.
         """
-        self.shape = cast(tuple[int, int], tuple(int(n) for n in shape))
+        sizes = np.asarray(shape)
+        whole = np.issubdtype(sizes.dtype, np.integer)
+        if sizes.shape != (2,) or not whole or sizes.min() < 3:
+            raise ValueError(
+                f"`shape` must be two integers of at least 3, got {shape}; "
+                "for example `Lattice((64, 64))`."
+            )
+        self.shape = (int(sizes[0]), int(sizes[1]))
         self.spacing = float(spacing)
         self.boundary = boundary
 
     def __check_init__(self):
-        if len(self.shape) != 2 or min(self.shape) < 3:
-            raise ValueError(
-                f"`shape` must be two integers of at least 3, got {self.shape}; "
-                "for example `Lattice((64, 64))`."
-            )
         if not (isfinite(self.spacing) and self.spacing > 0):
             raise ValueError(
                 f"`spacing` must be a positive length, got {self.spacing}."

@@ -47,6 +47,12 @@ class TwoBand(eqx.Module):
                 raise ValueError(
                     f"`{name}` must be a pair, one value per band, got {pair!r}."
                 )
+        for leaf in (*self.diffusion, self.drag):
+            if np.ndim(leaf):
+                raise ValueError(
+                    "`diffusion` and `drag` must be numbers, got shape "
+                    f"{np.shape(leaf)}; `alpha`, `beta` and `josephson` may be maps."
+                )
         for name in ("diffusion", "beta"):
             pair = getattr(self, name)
             if _known(pair) and not all(np.all(np.asarray(v) > 0) for v in pair):

@@ -101,7 +101,15 @@ def relaxation_rates(
 
     Returns:
         Amplitude +, amplitude -, phase +, phase -.
+
+    Raises:
+        ValueError: for other $\alpha_i$ or $\beta_i$, or traced ones.
     """
+    if (material.alpha, material.beta) != ((-1.0, -1.0), (1.0, 1.0)):
+        raise ValueError(
+            "`material` must have `alpha`=(-1.0, -1.0) and `beta`=(1.0, 1.0) for this "
+            f"formula, got {material.alpha} and {material.beta}."
+        )
     lam = jnp.asarray(eigenvalue)
     d1, d2 = material.diffusion
     eta = material.josephson

@@ -2,13 +2,12 @@
 
 from typing import Any, Literal
 
-import matplotlib.pyplot as plt
 import numpy as np
 from jaxtyping import PRNGKeyArray
 from matplotlib.axes import Axes
 
-from gl15.diagnostics import check_ranks, coverage, ecdf_band
-from gl15.diagnostics._coverage import as_named, Ranks
+from gl15.diagnostics import check_ranks, coverage, ecdf_band, named_ranks, Ranks
+from gl15.plotting._axes import axes_or_new
 from gl15.plotting._palette import BLACK, CYCLE, GREY
 from gl15.plotting._posterior import symbol
 
@@ -39,8 +38,11 @@ def plot_sbc(
 
     Returns:
         The axes.
+
+    Raises:
+        ValueError: if ranks lie outside 0 to 1.
     """
-    named = as_named(ranks)
+    named = named_ranks(ranks)
     check = check_ranks(named, key=key)
     labels = {
         name: f"{symbol(name)}: mean deviation {check.deviation[name]:.4f}"
@@ -82,8 +84,11 @@ def plot_coverage(
 
     Returns:
         The axes.
+
+    Raises:
+        ValueError: if ranks lie outside 0 to 1, or `kind` is unknown.
     """
-    named = as_named(ranks)
+    named = named_ranks(ranks)
     found = coverage(named, (0.68, 0.95), kind=kind)
     labels = {
         name: f"{symbol(name)}: 68% holds {found.empirical[name][0]:.1%}, "
@@ -109,8 +114,7 @@ def _draw(
     level: float,
     ax: Axes | None,
 ) -> Axes:
-    if ax is None:
-        ax = plt.subplots(figsize=(4.6, 3.8), layout="constrained")[1]
+    ax = axes_or_new(ax, (4.6, 3.8))
     u, low, high = ecdf_band(count, key=key, level=level)
     # The band shrinks to nothing at the ends, where the function is 0 and 1.
     u, low, high = (np.concatenate([[0], values, [1]]) for values in (u, low, high))

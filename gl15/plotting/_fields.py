@@ -16,7 +16,11 @@ from matplotlib.image import AxesImage
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from gl15.observables import Vortices
+from gl15.plotting._axes import axes_or_new
 from gl15.plotting._palette import BLUE, VERMILION
+
+
+_SIZE = (4.4, 3.6)  # of a new figure, in inches
 
 
 def plot_density(
@@ -41,7 +45,7 @@ def plot_density(
     Returns:
         The axes.
     """
-    ax = _axes(ax)
+    ax = axes_or_new(ax, _SIZE)
     picture = _show(ax, rho, spacing, cmap="magma", vmin=0, vmax=vmax)
     return _finish(ax, picture, label if colorbar else None)
 
@@ -66,7 +70,7 @@ def plot_curl(
     Returns:
         The axes.
     """
-    ax = _axes(ax)
+    ax = axes_or_new(ax, _SIZE)
     largest = float(np.max(np.abs(curl))) or 1.0
     limits = {"vmin": -largest, "vmax": largest}
     picture = _show(ax, curl, spacing, shift=0.5, cmap="RdBu_r", **limits)
@@ -136,7 +140,7 @@ def plot_phase(
     Returns:
         The axes.
     """
-    ax = _axes(ax)
+    ax = axes_or_new(ax, _SIZE)
     values = np.asarray(psi)
     modulus = np.abs(values)
     brightness = modulus / (modulus.max() or 1.0)
@@ -187,7 +191,7 @@ def plot_vortices(vortices: Vortices, band: int, *, ax: Axes | None = None) -> A
 
 
 def _mark(positions: np.ndarray, charges: np.ndarray, ax: Axes | None) -> Axes:
-    ax = _axes(ax)
+    ax = axes_or_new(ax, _SIZE)
     kinds = ((1, "o", VERMILION, "vortex"), (-1, "s", BLUE, "antivortex"))
     for sign, marker, colour, label in kinds:
         chosen = positions[np.sign(charges) == sign]
@@ -242,9 +246,3 @@ def _hues(phase: np.ndarray) -> np.ndarray:
     linear = np.clip((lab @ np.transpose(to_cones)) ** 3 @ np.transpose(to_rgb), 0, 1)
     small = 12.92 * linear
     return np.where(linear <= 0.0031308, small, 1.055 * linear ** (1 / 2.4) - 0.055)
-
-
-def _axes(ax: Axes | None) -> Axes:
-    if ax is not None:
-        return ax
-    return plt.subplots(figsize=(4.4, 3.6), layout="constrained")[1]

@@ -9,10 +9,12 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 
 from gl15.diagnostics import RecoveryTable
+from gl15.plotting._axes import axes_or_new
 from gl15.plotting._palette import BLACK, BLUE, VERMILION
 from gl15.posterior import GridPosterior
 
 
+_SIZE = (4.2, 3.2)  # of a new figure, in inches
 _SYMBOLS = {"eta": r"$\eta$", "B": "$B$", "nu": r"$\nu$"}
 
 
@@ -37,8 +39,11 @@ def plot_posterior(
 
     Returns:
         The axes.
+
+    Raises:
+        ValueError: if `name` is unknown or needed, or `levels` are no probabilities.
     """
-    ax = _axes(ax)
+    ax = axes_or_new(ax, _SIZE)
     name = _only(posterior.names) if name is None else name
     nodes, density = map(np.asarray, posterior.marginal(name))
     for rank, level in enumerate(sorted(levels, reverse=True)):
@@ -89,8 +94,16 @@ def plot_joint(
 
     Returns:
         The axes.
+
+    Raises:
+        ValueError: if `names` are unknown, or the posterior has one parameter alone.
     """
-    ax = _axes(ax)
+    if len(posterior.names) < 2:
+        raise ValueError(
+            "`posterior` must be of two parameters or more, got "
+            f"{list(posterior.names)}; use `plot_posterior`."
+        )
+    ax = axes_or_new(ax, _SIZE)
     if names is None:
         names = (posterior.names[0], posterior.names[1])
     nodes, density = posterior.marginal(names)
@@ -194,15 +207,9 @@ def symbol(name: str) -> str:
     return _SYMBOLS.get(name, name)
 
 
-def _axes(ax: Axes | None) -> Axes:
-    if ax is None:
-        ax = plt.subplots(figsize=(4.2, 3.2), layout="constrained")[1]
-    return ax
-
-
 def _only(names: tuple[str, ...]) -> str:
     if len(names) != 1:
-        raise ValueError(f"`name` is needed: one of {list(names)}.")
+        raise ValueError(f"`name` is needed; give one of {list(names)}.")
     return names[0]
 
 

@@ -1,9 +1,9 @@
 """Spectra of the Hessian."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 
+from gl15.plotting._axes import axes_or_new
 from gl15.plotting._palette import BLUE, GREY, VERMILION
 from gl15.spectra import DensityOfStates, Modes
 
@@ -28,7 +28,7 @@ def plot_spectrum(
     Returns:
         The axes.
     """
-    ax = _axes(ax)
+    ax = axes_or_new(ax)
     grid, mean, error = (
         np.asarray(a) for a in (density.eigenvalues, density.density, density.error)
     )
@@ -74,7 +74,7 @@ def plot_modes(
     Returns:
         The axes.
     """
-    ax = _axes(ax)
+    ax = axes_or_new(ax)
     values = np.asarray(modes.eigenvalues)
     number = np.arange(1, values.size + 1)
     ax.plot(number, values, "o", color=color, markersize=4, label=label)
@@ -84,9 +84,3 @@ def plot_modes(
     if label is not None:
         ax.legend(frameon=False)
     return ax
-
-
-def _axes(ax: Axes | None) -> Axes:
-    if ax is not None:
-        return ax
-    return plt.subplots(figsize=(4.6, 3.6), layout="constrained")[1]

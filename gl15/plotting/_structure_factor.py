@@ -1,10 +1,10 @@
 """Structure factors."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 from jaxtyping import Array, Float
 from matplotlib.axes import Axes
 
+from gl15.plotting._axes import axes_or_new
 from gl15.plotting._palette import BLUE
 
 
@@ -28,8 +28,7 @@ def plot_structure_factor(
     Returns:
         The axes.
     """
-    if ax is None:
-        ax = plt.subplots(figsize=(4.6, 3.6), layout="constrained")[1]
+    ax = axes_or_new(ax)
     k = np.asarray(k)
     runs = np.asarray(S).reshape(-1, k.size)
     mean = runs.mean(0)

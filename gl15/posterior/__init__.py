@@ -16,5 +16,5 @@ from gl15.posterior._grid_posterior import GridPosterior as GridPosterior
 from gl15.posterior._likelihood import RatioLikelihood as RatioLikelihood
 from gl15.posterior._nuts import sample_posterior as sample_posterior
 from gl15.posterior._potential import Potential as Potential, potential as potential
-from gl15.posterior._protocol import LogRatio as LogRatio
+from gl15.posterior._protocol import LogRatio as LogRatio, Points as Points
 from gl15.posterior._results import to_arviz as to_arviz

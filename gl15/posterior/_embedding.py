@@ -1,5 +1,6 @@
 """The encoder, run as rarely as can be."""
 
+import functools
 import math
 from typing import Any
 
@@ -10,6 +11,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from gl15.posterior._protocol import LogRatio
+from gl15.simulation import Observation
 
 
 _CHUNK = 64  # images embedded at once
@@ -60,13 +62,23 @@ def as_image(x: Any) -> Float[Array, "..."]:
 def checked(
     estimator: LogRatio, x: Any, lead: tuple[int, ...] = ()
 ) -> Float[Array, "..."]:
-    """`x` as an array, each image of it passed by `estimator.check_image`."""
+    """`x` as an array, each image of it passed by `estimator.check_image`.
+
+    An `Observation` is checked with its spacing and channels.
+    """
+    known: dict[str, Any] = {}
+    if isinstance(x, Observation):
+        known["spacing"] = x.spacing
+        if x.channels:
+            known["channel_names"] = x.channels
+        x = x.x
+    check = functools.partial(estimator.check_image, **known)
     image = as_image(x)
     if isinstance(image, Tracer):
         shape = jax.ShapeDtypeStruct(image.shape[len(lead) :], image.dtype)
-        jax.eval_shape(estimator.check_image, shape)
+        jax.eval_shape(check, shape)
         return image
     with jax.ensure_compile_time_eval():
         for one in image.reshape(math.prod(lead), *image.shape[len(lead) :]):
-            estimator.check_image(one)
+            check(one)
     return image

@@ -12,10 +12,9 @@ from jaxtyping import Array, Float
 from gl15.posterior._embedding import checked
 from gl15.posterior._grid_posterior import GridPosterior
 from gl15.posterior._piecewise import trapezoid_weights
-from gl15.posterior._protocol import LogRatio
+from gl15.posterior._protocol import LogRatio, Points
 
 
-Points: TypeAlias = int | tuple[int, ...] | Mapping[str, int] | None
 Bounds: TypeAlias = Mapping[str, tuple[float, float]] | None
 
 _DEFAULT_POINTS = {1: 512, 2: 128, 3: 48}
@@ -48,7 +47,8 @@ def grid_posterior(
 
     Args:
         estimator: a trained `RatioEstimator`, or any `LogRatio`.
-        x: one image, of the shape the estimator was trained on.
+        x: one image, an array or an `Observation`, whose spacing and channels are
+            then compared with those of training.
         points: nodes per parameter: one number for all, a tuple in the order of
             `estimator.prior.names`, or a dictionary by name. By default 512 for
             one parameter, 128 each for two, 48 each for three.
@@ -73,7 +73,7 @@ def grid_posterior(
 
 def grid_posterior_from_features(
     estimator: LogRatio,
-    h: Float[Array, "features"],
+    h: Float[Array, " features"],
     points: Points = None,
     *,
     bounds: Bounds = None,
@@ -82,6 +82,20 @@ def grid_posterior_from_features(
     """As `grid_posterior`, from features `h = estimator.embed(x)`.
 
     Under `jax.vmap` over `h` it tabulates many posteriors at once.
+
+    Args:
+        estimator: a trained `RatioEstimator`, or any `LogRatio`.
+        h: the features of one image, `[features]`.
+        points: nodes per parameter, as in `grid_posterior`.
+        bounds: name -> (low, high) to tabulate, as in `grid_posterior`.
+        refine: whether to place most nodes where the posterior is.
+
+    Returns:
+        A `GridPosterior`.
+
+    Raises:
+        ValueError: if there are more than three parameters, or `points` or `bounds`
+            make no grid.
     """
     shape, box = _plan(estimator, points, bounds)
     return _posterior_of_features(estimator, h, shape, box, refine)
@@ -103,7 +117,7 @@ def _posterior_of_features(
 
 def _tabulate(
     estimator: LogRatio,
-    h: Float[Array, "features"],
+    h: Float[Array, " features"],
     shape: tuple[int, ...],
     box: tuple[tuple[float, float], ...],
     refine: bool,
@@ -140,7 +154,7 @@ def _tabulate(
 
 
 def _log_joint(
-    estimator: LogRatio, h: Float[Array, "features"], nodes: tuple[Array, ...]
+    estimator: LogRatio, h: Float[Array, " features"], nodes: tuple[Array, ...]
 ) -> Float[Array, "..."]:
     """Log of ratio times prior at every node."""
     names = estimator.prior.names
@@ -157,20 +171,20 @@ def _log_joint(
     return values.reshape(mesh[0].shape)
 
 
-def _profile(log_density: Float[Array, "..."], axis: int) -> Float[Array, "n"]:
+def _profile(log_density: Float[Array, "..."], axis: int) -> Float[Array, " n"]:
     others = tuple(j for j in range(log_density.ndim) if j != axis)
     return log_density.max(axis=others)
 
 
 def _equidistant(
     box: tuple[tuple[Any, Any], ...], shape: tuple[int, ...]
-) -> tuple[Float[Array, "_"], ...]:
+) -> tuple[Float[Array, " _"], ...]:
     sides = zip(box, shape, strict=True)
     return tuple(jnp.linspace(low, high, size) for (low, high), size in sides)
 
 
 def _region(
-    nodes: Float[Array, "n"], profile: Float[Array, "n"]
+    nodes: Float[Array, " n"], profile: Float[Array, " n"]
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """Ends of the stretch where the profile is high, and one cell more on each side."""
     high = profile > profile.max() - _DEPTH
@@ -181,8 +195,8 @@ def _region(
 
 
 def _concentrated(
-    nodes: Float[Array, "n"], region: tuple[Float[Array, ""], Float[Array, ""]]
-) -> Float[Array, "n"]:
+    nodes: Float[Array, " n"], region: tuple[Float[Array, ""], Float[Array, ""]]
+) -> Float[Array, " n"]:
     """As many nodes between the same ends, most of them in the region."""
     ends = jnp.stack([nodes[0], *region, nodes[-1]])
     spread = (ends - ends[0]) / (ends[3] - ends[0])

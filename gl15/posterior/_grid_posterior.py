@@ -9,14 +9,15 @@ from typing import Any, Literal, TypeAlias
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from gl15.posterior import _piecewise as piecewise
 from gl15.simulation import Theta
-from gl15.simulation._prior import ThetaValue
 
 
-Level: TypeAlias = Float[Array, "..."] | float
+Level: TypeAlias = Float[Array | np.ndarray, "..."] | float | int
 # In three dimensions a draw gathers whole planes; too many at once fill the memory.
 _DRAWS_AT_ONCE = 4096
 
@@ -48,21 +49,27 @@ class GridPosterior(eqx.Module):
     """
 
     names: tuple[str, ...] = eqx.field(static=True)
-    nodes: tuple[Float[Array, "_"], ...]
+    nodes: tuple[Float[Array, " _"], ...]
     log_density: Float[Array, "..."]
     normalisation: Float[Array, ""]
 
     @property
-    def axes(self) -> dict[str, Float[Array, "_"]]:
+    def axes(self) -> dict[str, Float[Array, " _"]]:
         """The nodes of each parameter."""
         return dict(zip(self.names, self.nodes, strict=True))
 
     def marginal(self, name: str | tuple[str, ...]) -> tuple[Any, Float[Array, "..."]]:
         """Density of one parameter, or of several together.
 
+        Args:
+            name: a parameter, or a tuple of them.
+
         Returns:
             `(nodes, density)` for one name; for a tuple of names, a tuple of nodes and
             the density with one axis for each, in the order asked.
+
+        Raises:
+            ValueError: if a name is unknown.
         """
         wanted = (name,) if isinstance(name, str) else tuple(name)
         self._check(wanted)
@@ -79,15 +86,27 @@ class GridPosterior(eqx.Module):
         return tuple(self.axes[one] for one in wanted), density
 
     def mean(self) -> dict[str, Float[Array, ""]]:
-        """Posterior mean of each parameter."""
+        """Posterior mean of each parameter.
+
+        Returns:
+            Name -> mean, a scalar.
+        """
         return self._each(lambda *curve: piecewise.mean_and_std(*curve)[0])
 
     def std(self) -> dict[str, Float[Array, ""]]:
-        """Posterior standard deviation of each parameter."""
+        """Posterior standard deviation of each parameter.
+
+        Returns:
+            Name -> standard deviation, a scalar.
+        """
         return self._each(lambda *curve: piecewise.mean_and_std(*curve)[1])
 
     def map(self) -> dict[str, Float[Array, ""]]:
-        """The most probable parameters: the node of highest joint density."""
+        """The most probable parameters: the node of highest joint density.
+
+        Returns:
+            Name -> value, a scalar.
+        """
         shape = self.log_density.shape
         best = jnp.unravel_index(jnp.argmax(self.log_density), shape)
         return {
@@ -101,53 +120,82 @@ class GridPosterior(eqx.Module):
 
         Args:
             theta: values of some of the parameters, scalar or arrays.
+
+        Returns:
+            Name -> probability, of the shape of the value.
+
+        Raises:
+            ValueError: if a name is unknown.
         """
         self._check(theta)
         found = {}
         for name, value in theta.items():
             curve = functools.partial(piecewise.cdf, *self.marginal(name))
-            found[name] = _elementwise(curve, value)
+            found[name] = piecewise.elementwise(curve, value)
         return found
 
-    @eqx.filter_jit
     def quantile(self, q: Level) -> dict[str, Float[Array, "..."]]:
-        """Marginal quantiles, for a probability or an array of them."""
+        """Marginal quantiles.
+
+        Args:
+            q: a probability in [0, 1], or an array of them.
+
+        Returns:
+            Name -> quantile, of the shape of `q`.
+
+        Raises:
+            ValueError: if `q` is not within 0 and 1 (where it is not traced).
+        """
+        if not _holds(q, lambda value: (value >= 0) & (value <= 1)):
+            raise ValueError(
+                f"`q` must be a probability in [0, 1], got {q}; give 0.95 for 95%."
+            )
+        return self._quantile(jnp.asarray(q, float))
+
+    @eqx.filter_jit
+    def _quantile(self, q: Level) -> dict[str, Float[Array, "..."]]:
         return self._each(
-            lambda *curve: _elementwise(
+            lambda *curve: piecewise.elementwise(
                 functools.partial(piecewise.quantile, *curve), q
             )
         )
 
-    @eqx.filter_jit
     def interval(
         self, level: Level = 0.95, kind: IntervalKind = "equal-tailed"
     ) -> dict[str, tuple[Float[Array, "..."], Float[Array, "..."]]]:
         """Credible interval of each parameter.
 
         Args:
-            level: posterior probability inside.
+            level: posterior probability inside, in (0, 1), or an array of them.
             kind: `"equal-tailed"` leaves equal probability on both sides;
                 `"highest-density"` is the shortest single interval (for a density with
                 several peaks it spans the valleys between them).
 
         Returns:
-            Name -> `(low, high)`.
+            Name -> `(low, high)`, each of the shape of `level`.
 
         Raises:
-            ValueError: if `level` is not within 0 and 1, or `kind` is unknown.
+            ValueError: if `level` is not within 0 and 1 (where it is not traced), or
+                `kind` is unknown.
         """
-        if isinstance(level, float) and not 0 < level < 1:
-            raise ValueError(f"`level` is {level}; give a probability in (0, 1).")
-        search = {
-            "equal-tailed": piecewise.central_interval,
-            "highest-density": piecewise.shortest_interval,
-        }.get(kind)
-        if search is None:
+        if kind not in piecewise.INTERVALS:
             raise ValueError(
-                f'`kind` is {kind!r}; give "equal-tailed" or "highest-density".'
+                f"`kind` must be in {list(piecewise.INTERVALS)}, got {kind!r}."
             )
+        if not _holds(level, lambda value: (value > 0) & (value < 1)):
+            raise ValueError(
+                f"`level` must be a probability in (0, 1), got {level}; give 0.95 for "
+                "95%."
+            )
+        return self._interval(jnp.asarray(level, float), kind)
+
+    @eqx.filter_jit
+    def _interval(self, level: Level, kind: IntervalKind) -> dict[str, Any]:
+        search = piecewise.INTERVALS[kind]
         return self._each(
-            lambda *curve: _elementwise(functools.partial(search, *curve), level)
+            lambda *curve: piecewise.elementwise(
+                functools.partial(search, *curve), level
+            )
         )
 
     @eqx.filter_jit
@@ -156,11 +204,20 @@ class GridPosterior(eqx.Module):
 
         Args:
             theta: a value for every parameter: scalars, or arrays that broadcast.
+
+        Returns:
+            The log-density, of the shape that the values broadcast to.
+
+        Raises:
+            ValueError: if a name is unknown or missing.
         """
         self._check(theta)
         missing = [name for name in self.names if name not in theta]
         if missing:
-            raise ValueError(f"`theta` misses {missing}.")
+            raise ValueError(
+                f"`theta` misses {missing}; give a value for each of "
+                f"{list(self.names)}."
+            )
         values = jnp.broadcast_arrays(
             *[jnp.asarray(theta[name], self.log_density.dtype) for name in self.names]
         )
@@ -171,10 +228,17 @@ class GridPosterior(eqx.Module):
     def sample(
         self, key: PRNGKeyArray, shape: tuple[int, ...] = ()
     ) -> dict[str, Float[Array, "..."]]:
-        """Independent joint draws, each parameter of shape `shape`.
+        """Independent joint draws.
 
         Every parameter is drawn by inverting its distribution function given those
         before it: no draw is tied to a node.
+
+        Args:
+            key: random key.
+            shape: shape of the draws.
+
+        Returns:
+            Name -> draws `[*shape]`.
         """
         count, dims = math.prod(shape), len(self.names)
         uniform = jax.random.uniform(key, (count, dims), self.log_density.dtype)
@@ -187,8 +251,8 @@ class GridPosterior(eqx.Module):
         return {name: drawn[:, j].reshape(shape) for j, name in enumerate(self.names)}
 
     def _draw(
-        self, tables: list[Float[Array, "..."]], u: Float[Array, "d"]
-    ) -> Float[Array, "d"]:
+        self, tables: list[Float[Array, "..."]], u: Float[Array, " d"]
+    ) -> Float[Array, " d"]:
         drawn, cells = [], []
         for nodes, table, level in zip(self.nodes, tables, u, strict=True):
             for cell, fraction in cells:
@@ -197,7 +261,7 @@ class GridPosterior(eqx.Module):
             cells.append(piecewise.locate(nodes, drawn[-1])[:2])
         return jnp.stack(drawn)
 
-    def _log_prob(self, point: Float[Array, "d"]) -> Float[Array, ""]:
+    def _log_prob(self, point: Float[Array, " d"]) -> Float[Array, ""]:
         found = [
             piecewise.locate(nodes, value)
             for nodes, value in zip(self.nodes, point, strict=True)
@@ -226,12 +290,11 @@ class GridPosterior(eqx.Module):
             )
 
 
+def _holds(value: Level, condition: Callable[[Any], Any]) -> bool:
+    # NumPy, as JAX would trace the comparison inside a transformation.
+    return isinstance(value, Tracer) or bool(np.all(condition(np.asarray(value))))
+
+
 def _safe_log(weight: Float[Array, ""]) -> Float[Array, ""]:
     positive = weight > 0
     return jnp.where(positive, jnp.log(jnp.where(positive, weight, 1)), -jnp.inf)
-
-
-def _elementwise(function: Callable[..., Any], value: ThetaValue) -> Any:
-    array = jnp.asarray(value, float)
-    flat = jax.vmap(function)(array.reshape(-1))
-    return jax.tree.map(lambda leaf: leaf.reshape(array.shape), flat)

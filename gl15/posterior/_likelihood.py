@@ -115,6 +115,17 @@ class RatioLikelihood(Distribution):
         r"""$\log r(\theta, x)$ for each image; $-\infty$ outside the prior's support.
 
         Gradients in the parameters are finite everywhere (zero outside).
+
+        Args:
+            value: one image, or a batch of them with leading axes.
+            intermediates: ignored; NumPyro's interface has it.
+
+        Returns:
+            The log-ratios, of the shape that `value`'s leading axes and the batch shape
+            broadcast to.
+
+        Raises:
+            ValueError: if an image does not suit the estimator.
         """
         del intermediates
         estimator = self.estimator
@@ -132,9 +143,17 @@ class RatioLikelihood(Distribution):
     def sample(self, key: jax.Array | None, sample_shape: tuple[int, ...] = ()) -> Any:
         """Images from the simulator.
 
+        Args:
+            key: random key.
+            sample_shape: leading axes, before the batch shape.
+
+        Returns:
+            Images `[*sample_shape, *batch_shape, ...]`.
+
         Raises:
             NotImplementedError: if no `simulator` was given. A ratio can weigh an
                 image, not make one.
+            ValueError: if `key` is None.
         """
         simulator = self.simulator
         if simulator is None:
@@ -144,7 +163,9 @@ class RatioLikelihood(Distribution):
                 "on data with `obs=`."
             )
         if key is None:
-            raise ValueError("`key` is None; give a random key.")
+            raise ValueError(
+                "`key` must be a random key, got None; give `jax.random.key(...)`."
+            )
         shape = (*sample_shape, *self.batch_shape)
         count = math.prod(shape)
         theta = {

@@ -38,7 +38,8 @@ def sample_posterior(
 
     Args:
         estimator: a trained `RatioEstimator`, or any `LogRatio`.
-        x: one image.
+        x: one image, an array or an `Observation`, whose spacing and channels are
+            then compared with those of training.
         key: random key.
         num_warmup: adaptation steps of each chain.
         num_samples: draws kept of each chain.
@@ -82,7 +83,7 @@ def sample_posterior(
 
 def _starts(
     energy: Potential, key: PRNGKeyArray, count: int
-) -> dict[str, Float[Array, "count"]]:
+) -> dict[str, Float[Array, " count"]]:
     """Unconstrained positions: prior draws resampled by their ratios."""
     key_prior, key_choice = jax.random.split(key)
     estimator = energy.estimator

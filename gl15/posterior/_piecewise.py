@@ -5,6 +5,7 @@ square root: integrals, quantiles and samples are all exact for the same density
 `[n]` ascend and need not be equidistant.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -12,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 
-def trapezoid_weights(nodes: Float[Array, "n"]) -> Float[Array, "n"]:
+def trapezoid_weights(nodes: Float[Array, " n"]) -> Float[Array, " n"]:
     """Weights whose sum with a density is the density's exact integral."""
     half = jnp.diff(nodes) / 2
     edge = jnp.zeros_like(nodes[:1])
@@ -20,7 +21,7 @@ def trapezoid_weights(nodes: Float[Array, "n"]) -> Float[Array, "n"]:
 
 
 def mean_and_std(
-    nodes: Float[Array, "n"], density: Float[Array, "n"]
+    nodes: Float[Array, " n"], density: Float[Array, " n"]
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """Exact mean and standard deviation."""
     width = jnp.diff(nodes)
@@ -38,8 +39,8 @@ def mean_and_std(
 
 
 def cumulative(
-    nodes: Float[Array, "n"], density: Float[Array, "n"]
-) -> Float[Array, "n"]:
+    nodes: Float[Array, " n"], density: Float[Array, " n"]
+) -> Float[Array, " n"]:
     """Distribution function at the nodes, from 0 to exactly 1."""
     mass = jnp.diff(nodes) * (density[:-1] + density[1:]) / 2
     partial = jnp.concatenate([jnp.zeros_like(mass[:1]), jnp.cumsum(mass)])
@@ -47,7 +48,7 @@ def cumulative(
 
 
 def locate(
-    nodes: Float[Array, "n"], value: Float[Array, ""]
+    nodes: Float[Array, " n"], value: Float[Array, ""]
 ) -> tuple[Int[Array, ""], Float[Array, ""], Bool[Array, ""]]:
     """Cell that holds `value`, the fraction of the way through it, and if it does."""
     cell = jnp.clip(jnp.searchsorted(nodes, value, side="right") - 1, 0, len(nodes) - 2)
@@ -58,7 +59,7 @@ def locate(
 
 
 def cdf(
-    nodes: Float[Array, "n"], density: Float[Array, "n"], value: Float[Array, ""]
+    nodes: Float[Array, " n"], density: Float[Array, " n"], value: Float[Array, ""]
 ) -> Float[Array, ""]:
     """Exact distribution function; 0 and 1 beyond the ends."""
     cell, t, _ = locate(nodes, value)
@@ -74,16 +75,16 @@ def cdf(
 
 
 def quantile(
-    nodes: Float[Array, "n"], density: Float[Array, "n"], q: Float[Array, ""]
+    nodes: Float[Array, " n"], density: Float[Array, " n"], q: Float[Array, ""]
 ) -> Float[Array, ""]:
     """Exact inverse of the distribution function."""
     return invert(nodes, density, cumulative(nodes, density), q)
 
 
 def invert(
-    nodes: Float[Array, "n"],
-    density: Float[Array, "n"],
-    partial: Float[Array, "n"],
+    nodes: Float[Array, " n"],
+    density: Float[Array, " n"],
+    partial: Float[Array, " n"],
     q: Float[Array, ""],
 ) -> Float[Array, ""]:
     r"""Quantile, given the distribution function at the nodes.
@@ -111,7 +112,7 @@ def invert(
 
 
 def central_interval(
-    nodes: Float[Array, "n"], density: Float[Array, "n"], level: Float[Array, ""]
+    nodes: Float[Array, " n"], density: Float[Array, " n"], level: Float[Array, ""]
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """Interval with equal mass beyond either end."""
     partial = cumulative(nodes, density)
@@ -120,8 +121,8 @@ def central_interval(
 
 
 def shortest_interval(
-    nodes: Float[Array, "n"],
-    density: Float[Array, "n"],
+    nodes: Float[Array, " n"],
+    density: Float[Array, " n"],
     level: Float[Array, ""],
     trials: int = 129,
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
@@ -148,3 +149,13 @@ def shortest_interval(
     ends = at(edges), at(edges + level)
     best = jnp.argmin(ends[1] - ends[0])
     return ends[0][best], ends[1][best]
+
+
+INTERVALS = {"equal-tailed": central_interval, "highest-density": shortest_interval}
+
+
+def elementwise(function: Callable[..., Any], value: Any) -> Any:
+    """A function of one number, of each number of an array."""
+    array = jnp.asarray(value, float)
+    flat = jax.vmap(function)(array.reshape(-1))
+    return jax.tree.map(lambda leaf: leaf.reshape(array.shape), flat)

@@ -32,11 +32,22 @@ class Potential(eqx.Module):
     """
 
     estimator: LogRatio
-    features: Float[Array, "features"]
+    features: Float[Array, " features"]
     unconstrained: bool = eqx.field(static=True, default=False)
 
     def __call__(self, theta: Theta) -> Float[Array, ""]:
-        """The potential at one parameter set."""
+        r"""The potential at one parameter set.
+
+        Args:
+            theta: parameter name -> scalar; unconstrained positions $u$ instead if
+                `unconstrained`.
+
+        Returns:
+            $U$, a scalar.
+
+        Raises:
+            ValueError: if `theta` does not name the prior's parameters.
+        """
         prior = self.estimator.prior
         prior.check_names(theta)
         log_volume = jnp.zeros(())
@@ -51,7 +62,17 @@ class Potential(eqx.Module):
         return -(log_joint + prior.log_prob(theta) + log_volume)
 
     def constrain(self, position: Theta) -> dict[str, Float[Array, "..."]]:
-        r"""Parameters $\theta = T(u)$ of unconstrained positions."""
+        r"""Parameters $\theta = T(u)$ of unconstrained positions.
+
+        Args:
+            position: parameter name -> $u$, scalars or arrays.
+
+        Returns:
+            Parameter name -> $\theta$, of the same shapes.
+
+        Raises:
+            ValueError: if `position` does not name the prior's parameters.
+        """
         self.estimator.prior.check_names(position)
         return {
             name: bijection(jnp.asarray(position[name], float))
@@ -59,7 +80,17 @@ class Potential(eqx.Module):
         }
 
     def unconstrain(self, theta: Theta) -> dict[str, Float[Array, "..."]]:
-        r"""Unconstrained positions $u = T^{-1}(\theta)$."""
+        r"""Unconstrained positions $u = T^{-1}(\theta)$.
+
+        Args:
+            theta: parameter name -> value within the support, scalars or arrays.
+
+        Returns:
+            Parameter name -> $u$, of the same shapes.
+
+        Raises:
+            ValueError: if `theta` does not name the prior's parameters.
+        """
         self.estimator.prior.check_names(theta)
         return {
             name: bijection.inv(jnp.asarray(theta[name], float))
@@ -89,7 +120,8 @@ def potential(estimator: LogRatio, x: Any, *, unconstrained: bool = False) -> Po
 
     Args:
         estimator: a trained `RatioEstimator`, or any `LogRatio`.
-        x: one image.
+        x: one image, an array or an `Observation`, whose spacing and channels are
+            then compared with those of training.
         unconstrained: take unbounded coordinates in place of the parameters.
 
     Returns:

@@ -3,7 +3,6 @@
 import warnings
 from typing import Any
 
-import jax
 import numpy as np
 from jaxtyping import PRNGKeyArray
 from numpyro.infer import MCMC
@@ -27,19 +26,27 @@ def to_arviz(
 
     Args:
         posterior: a finished `MCMC`, or a `GridPosterior`.
-        key: random key of the draws from a `GridPosterior`; by default key 0.
+        key: random key of the draws; a `GridPosterior` needs one.
         draws: draws per chain from a `GridPosterior`.
         chains: chains that they are dealt out to.
         **groups: passed to `arviz.from_numpyro` or `arviz.from_dict`, such as
             `posterior_predictive=` or `prior=`.
 
+    Returns:
+        The `arviz.InferenceData`, with the draws in its `posterior` group.
+
     Raises:
-        ImportError: if ArviZ is not installed (`pip install gl15[plots]`).
+        ValueError: if a `GridPosterior` comes without a `key`.
+        ModuleNotFoundError: if ArviZ is not installed (`pip install "gl15[plots]"`).
     """
     arviz = _import_arviz()
     if isinstance(posterior, MCMC):
         return arviz.from_numpyro(posterior, log_likelihood=False, **groups)
-    key = jax.random.key(0) if key is None else key
+    if key is None:
+        raise ValueError(
+            "`key` must be a random key for a GridPosterior, got None; give "
+            "`key=jax.random.key(...)` to draw with."
+        )
     samples = posterior.sample(key, (chains, draws))
     arrays = {name: np.asarray(value) for name, value in samples.items()}
     return arviz.from_dict(posterior=arrays, **groups)
@@ -52,8 +59,9 @@ def _import_arviz() -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
             import arviz
-    except ImportError as error:
-        raise ImportError(
-            "`to_arviz` needs ArviZ: pip install 'gl15[plots]'."
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "`to_arviz` makes InferenceData of ArviZ, but ArviZ is not installed: "
+            '`pip install "gl15[plots]"`.'
         ) from error
     return arviz

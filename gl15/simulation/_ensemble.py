@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 
 class Ensemble(eqx.Module):
-    """Independent pairs of parameters and observations, all finite.
+    """Independent pairs of parameters and observations.
 
     `len(ensemble)` is their number; `ensemble[:100]`, `ensemble[mask]` and
     `ensemble[indices]` are ensembles too.

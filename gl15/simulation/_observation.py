@@ -2,6 +2,7 @@
 
 import os
 import zipfile
+import zlib
 from pathlib import Path
 
 import equinox as eqx
@@ -91,7 +92,15 @@ def load_observation(path: str | os.PathLike) -> Observation:
             if isinstance(loaded, np.ndarray):
                 raise ValueError("it is one array, not an .npz archive of several")
             arrays = {key: loaded[key] for key in loaded.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    # A flipped byte may claim another compression or spoil a compressed stream.
+    except (
+        OSError,
+        ValueError,
+        EOFError,
+        NotImplementedError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
         raise ValueError(
             f"{name} is no image that can be read ({error}); {_REMEDY}"
         ) from error

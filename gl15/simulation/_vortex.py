@@ -72,14 +72,17 @@ class VortexSimulator(eqx.Module):
             ValueError: if `theta` names something this simulator does not know.
         """
         self._check_names(theta)
-        material = TwoBand(
+        field = _scalar(theta.get("B", self.field))
+        return TDGL(self.lattice, self._material(theta), field)
+
+    def _material(self, theta: Theta) -> TwoBand:
+        return TwoBand(
             self.material.diffusion,
             self.material.alpha,
             self.material.beta,
             _scalar(theta.get("eta", self.material.josephson)),
             _scalar(theta.get("nu", self.material.drag)),
         )
-        return TDGL(self.lattice, material, _scalar(theta.get("B", self.field)))
 
     def __call__(self, theta: Theta, key: PRNGKeyArray) -> Float[Array, "nx ny 3"]:
         """Simulate one image.
@@ -169,23 +172,25 @@ class VortexSimulator(eqx.Module):
         """
         self._check_names(theta)
         columns = {name: np.asarray(value) for name, value in theta.items()}
-        if "B" in columns and not self.lattice.is_open:
-            for field in np.unique(columns["B"]):
+        for name, value in columns.items():
+            if (unknown := np.flatnonzero(~np.isfinite(value))).size:
+                raise ValueError(
+                    f"`theta` holds {unknown.size} values of {name} that are NaN or "
+                    f"infinite, the first at index {unknown[0]}."
+                )
+        if not self.lattice.is_open:
+            for field in np.unique(columns.get("B", self.field)):
                 self.lattice.links(float(field))
-        theta = {name: jnp.asarray(value) for name, value in columns.items()}
-        if "B" in theta:
-            # The limit does not depend on an open sample's field, and depends on the
-            # torus's only in lowering the top of the spectrum a little.
-            del theta["B"]
+        # The quench may be denser than any state it relaxes to. The field matters
+        # little: it lowers the top of the spectrum.
+        densest = jnp.full((2, *self.lattice.shape), self.amplitude * (1 + 1j))
+        couplings = {k: jnp.asarray(v) for k, v in columns.items() if k != "B"}
 
         def limit(one: Theta) -> Float[Array, ""]:
-            return TDGL(self.lattice, self.tdgl(one).material).max_stable_step()
+            return TDGL(self.lattice, self._material(one)).max_stable_step(densest)
 
-        if not theta:
-            self.tdgl({})
-            limits = np.asarray(limit({}))[None]
-        else:
-            limits = np.asarray(jax.jit(jax.vmap(limit))(theta))
+        each = jax.jit(jax.vmap(limit) if couplings else limit)
+        limits = np.atleast_1d(each(couplings))
         bad = np.flatnonzero(~(self.dt <= limits))
         if bad.size == 0:
             return

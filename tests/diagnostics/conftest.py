@@ -66,8 +66,8 @@ def problem(matrix, sigma, distributions, nodes=64):
             moved = {name: value - self.shift for name, value in theta.items()}
             return self.sharpness * self.inner.log_ratio(moved, h)
 
-        def check_image(self, x):
-            self.inner.check_image(x)
+        def check_image(self, x, **known):
+            self.inner.check_image(x, **known)
 
     prior = Prior(distributions)
     simulator = LinearGaussian(matrix, sigma, prior.names)

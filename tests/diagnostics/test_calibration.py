@@ -5,6 +5,7 @@ import types
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpyro.distributions as dist
 import pytest
 import scipy.stats
 
@@ -18,7 +19,9 @@ from gl15.diagnostics import (
     summarize,
     tarp,
 )
+from gl15.inference import ConvEncoder, RatioEstimator
 from gl15.posterior import grid_posterior
+from gl15.simulation import Ensemble, Prior
 
 
 N = 1000
@@ -118,7 +121,7 @@ def test_summary_is_the_grid_posterior_of_each_image(one, pairs):
     np.testing.assert_allclose(
         summary.width("eta", 0.95), summary.high["eta"][:, 1] - summary.low["eta"][:, 1]
     )
-    with pytest.raises(ValueError, match="`level` is 0.9"):
+    with pytest.raises(ValueError, match="`level` must be in .* got 0.9"):
         summary.width("eta", 0.9)
 
 
@@ -176,3 +179,55 @@ def test_images_that_are_not_finite_are_refused(one, pairs):
 def test_bad_ensembles_are_refused(one, theta, x, match):
     with pytest.raises(ValueError, match=match):
         sbc_ranks(one.exact, types.SimpleNamespace(theta=theta, x=x))
+
+
+DIAGNOSTICS = {
+    "sbc": sbc_ranks,
+    "tarp": lambda *pair: tarp(*pair, key=jax.random.key(0)),
+    "hpd": lambda *pair: hpd_ranks(*pair, key=jax.random.key(0)),
+    "summary": summarize,
+}
+
+
+@pytest.mark.parametrize("diagnostic", DIAGNOSTICS)
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_true_parameters_that_are_not_finite_are_refused(one, diagnostic, value):
+    eta = np.full(6, 0.7)
+    eta[[3, 5]] = value
+    pairs = types.SimpleNamespace(theta={"eta": eta}, x=np.full((6, 1), 0.7))
+    match = rf"`ensemble.theta\['eta'\]` must be finite, got {value} at index 3 .and 1"
+    with pytest.raises(ValueError, match=match):
+        DIAGNOSTICS[diagnostic](one.exact, pairs)
+
+
+def test_levels_of_a_summary_are_probabilities(one, pairs):
+    with pytest.raises(ValueError, match="`levels`.*got .95.0,."):
+        summarize(one.exact, pairs, levels=(95.0,))
+
+
+@pytest.mark.parametrize(
+    ("spacing", "channels", "match"),
+    [
+        (0.25, ("u", "v"), "`spacing`"),
+        (0.25, (), "`spacing`"),
+        (0.5, ("v", "u"), "channels"),
+    ],
+)
+@pytest.mark.parametrize("embedded", [False, True])
+def test_images_of_another_kind_are_refused(spacing, channels, match, embedded):
+    prior = Prior({"eta": dist.Uniform(0.0, 1.5)})
+    keys = jax.random.split(jax.random.key(0))
+    encoder = ConvEncoder(2, widths=(3,), features=4, key=keys[0])
+    estimator = RatioEstimator(
+        prior, encoder, width=8, spacing=0.5, channel_names=("u", "v"), key=keys[1]
+    )
+    x = jax.random.normal(keys[0], (4, 8, 8, 2))
+    theta = {"eta": jnp.linspace(0.1, 1.4, 4)}
+    features = embed_ensemble(estimator, x) if embedded else None
+    with pytest.raises(ValueError, match=match):
+        pairs = Ensemble(theta, x, spacing, channels)
+        sbc_ranks(estimator, pairs, 8, features=features)
+    with pytest.raises(ValueError, match=match):
+        embed_ensemble(estimator, x, spacing=spacing, channel_names=channels)
+    ranks = sbc_ranks(estimator, Ensemble(theta, x, 0.5, ("u", "v")), 8)
+    assert ranks["eta"].shape == (4,)

@@ -83,7 +83,7 @@ def test_a_single_image_has_no_standard_error(repeated):
 
 
 def test_mistakes_are_explained(repeated):
-    with pytest.raises(ValueError, match="`name` is 'B'"):
+    with pytest.raises(ValueError, match="`name` must be in .* got 'B'"):
         recovery_table(repeated, "B")
     with pytest.raises(ValueError, match="`name` is needed"):
         recovery_table(dataclasses.replace(repeated, names=("eta", "B")))

@@ -1,7 +1,5 @@
 """Encoders: the paper's shapes, and what the spectral summary says of an image."""
 
-import functools
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -14,11 +12,7 @@ from gl15.inference import ConvEncoder, MLPEncoder, SpectralEncoder
 KEY = jax.random.key(0)
 
 
-# Unoptimised: compiling is most of the work here.
-quick = functools.partial(
-    eqx.filter_jit, compiler_options={"xla_backend_optimization_level": 0}
-)
-summarise = quick(lambda encoder, x: encoder.summarise(x))
+summarise = eqx.filter_jit(lambda encoder, x: encoder.summarise(x))
 
 
 def test_convolutions_have_the_shapes_of_table_three():
@@ -69,7 +63,7 @@ SMALL = ConvEncoder(1, widths=(4, 4, 4, 4), key=KEY)
 @pytest.mark.parametrize("shape", [(32, 32), (48, 48), (64, 64), (33, 50), (16, 16)])
 def test_convolutional_features_do_not_depend_on_the_size(shape):
     # A periodic pattern fills any image: only the edges tell the sizes apart.
-    features = quick(SMALL)(jnp.ones((*shape, 1)))
+    features = eqx.filter_jit(SMALL)(jnp.ones((*shape, 1)))
     assert features.shape == (64,)
     assert np.isfinite(features).all() and np.ptp(features) > 0
 
@@ -208,7 +202,7 @@ def test_the_summary_of_noise_does_not_depend_on_the_size():
 
     def average(n, count):
         x = 1.5 * white((count, n, n, 2))
-        summaries = quick(lambda x: jax.vmap(encoder.summarise)(x))(x)
+        summaries = eqx.filter_jit(lambda x: jax.vmap(encoder.summarise)(x))(x)
         log_power, coherence = np.split(np.asarray(summaries)[:, :24], [16], axis=1)
         return np.exp(log_power).mean(0), coherence.mean(0)
 
@@ -262,7 +256,7 @@ def test_every_encoder_keeps_its_promises(name):
         jax.tree.map(jnp.shape, eqx.filter(encoder, eqx.is_array)),
     )
     # Training changes all of what has numbers, and nothing but that.
-    slopes = quick(eqx.filter_grad(lambda e: (e(summary) ** 2).sum()))(encoder)
+    slopes = eqx.filter_jit(eqx.filter_grad(lambda e: (e(summary) ** 2).sum()))(encoder)
     assert all(jnp.any(g != 0) for g in jax.tree.leaves(slopes))
     with jax.enable_x64(False):
         single = summarise(encoder, x.astype(jnp.float32))

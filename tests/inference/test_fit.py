@@ -107,22 +107,24 @@ def test_a_trained_ratio_gives_the_known_posterior(dimension, points):
         assert check.deviation_p[name] > 0.01
 
 
+# Three seeds showed errors of 0.04 to 0.06 and widths of 0.99 to 1.005.
 @pytest.mark.slow
-@pytest.mark.parametrize("loss", [Contrastive(63), BinaryCrossEntropy(63)], ids=repr)
+@pytest.mark.parametrize("loss", [Contrastive(31), BinaryCrossEntropy(31)], ids=repr)
 def test_a_well_trained_ratio_gives_it_sharply(loss):
     toy = TOYS[2]
     estimator, _ = quiet(
-        build(toy, jax.random.key(1), width=64),
-        pairs(toy, 50_000, seed=2),
+        build(toy, jax.random.key(1)),
+        pairs(toy, 40_000, seed=2),
         key=jax.random.key(3),
         loss=loss,
-        steps=10_000,
+        steps=6000,
         batch_size=64,
+        learning_rate=2e-3,
     )
     errors, ratios, check = compare(toy, estimator, pairs(toy, 2000, seed=4), 100)
     for name in toy.names:
-        assert errors[name] < 0.06
-        assert 0.97 < ratios[name] < 1.03
+        assert errors[name] < 0.08
+        assert 0.98 < ratios[name] < 1.02
         assert min(check.ks_p[name], check.deviation_p[name]) > 0.01
 
 
@@ -136,8 +138,13 @@ train = functools.partial(
 )
 
 
-def test_the_same_key_gives_the_same_bits():
-    first, again = train(), train()
+@pytest.fixture(name="first", scope="module")
+def _first():
+    return train()
+
+
+def test_the_same_key_gives_the_same_bits(first):
+    again = train()
     assert eqx.tree_equal(first[0], again[0])
     np.testing.assert_array_equal(first[1].train_loss, again[1].train_loss)
     np.testing.assert_array_equal(first[1].validation_loss, again[1].validation_loss)
@@ -182,17 +189,17 @@ def test_the_weights_of_the_best_epoch_are_kept():
 
 def test_the_standardisation_is_of_the_training_data_and_stays():
     odd = Ensemble(HELD_OUT.theta, 100 + 7 * HELD_OUT.x)
-    estimator, _ = train(validation=odd, steps=3)
+    estimator, _ = train(validation=odd, steps=12)
     np.testing.assert_allclose(estimator.standardization.mean, TRAIN.x.mean(0))
     np.testing.assert_allclose(estimator.standardization.scale, TRAIN.x.std(0))
-    estimator, _ = train(validation=1 / 3, steps=30)
+    estimator, _ = train(validation=1 / 3)
     # 64 of the 96: some subset's moments, near those of all and not them.
     mean = np.asarray(estimator.standardization.mean)
     assert 1e-6 < np.abs(mean - TRAIN.x.mean(0)).max() < 0.5
 
 
-def test_training_changes_the_weights_and_nothing_else():
-    estimator, _ = train(steps=3)
+def test_training_changes_the_weights_and_nothing_else(first):
+    estimator, _ = first
     for branch in ("encoder", "parameter_mlp", "head"):
         assert not eqx.tree_equal(getattr(START, branch), getattr(estimator, branch))
     assert estimator.prior == START.prior
@@ -252,11 +259,10 @@ def test_the_default_schedule_warms_up_and_ends_at_zero():
     assert np.all(np.diff(history.learning_rate[1:]) < 0)
 
 
-@pytest.mark.parametrize("steps", [1, 2, 4])
-def test_a_few_steps_are_whole_epochs(steps):
-    _, history = train(steps=steps)
-    assert history.steps == 3 * -(-steps // 3)
-    assert train(batch_size=96, steps=1, validation=TRAIN)[1].steps == 1
+def test_steps_are_rounded_up_to_whole_epochs(first):
+    assert first[1].steps == 12
+    assert train(steps=4)[1].steps == 6
+    assert train(batch_size=96, steps=1)[1].steps == 1
 
 
 CAUGHT = {}

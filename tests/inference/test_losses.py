@@ -128,7 +128,7 @@ def test_extreme_logits_keep_a_gradient(loss, dtype):
 
 
 def test_the_loss_of_no_knowledge(loss):
-    # All logits 0: log 2 a term, and log(1 + gamma) - the share of what cannot be known.
+    # All logits 0: every answer has the probability it has without looking.
     value = loss(jnp.zeros(5), jnp.zeros((5, loss.contrasts)))
     if isinstance(loss, BinaryCrossEntropy):
         expected_value = 2 * np.log(2)

@@ -121,6 +121,12 @@ def test_resolution_spreads_a_bragg_ring_by_dk_over_k():
     np.testing.assert_allclose(flat.sum(1), 1)
 
 
+def test_a_flat_image_scatters_no_neutrons(getkey):
+    flat = jnp.ones((8, 8, 2))
+    seen = NeutronScattering(counts=100.0)(flat, spacing=SPACING, key=getkey())
+    np.testing.assert_array_equal(seen, 0)
+
+
 def test_detector_bins_and_saturates(x):
     seen = measure(Detector(binning=4, saturation=0.45), x)
     assert seen.shape == (4, 3, 3)
@@ -194,10 +200,12 @@ def test_single_precision_stays_single(x, getkey):
     [
         (lambda: STM(tip_width=-1.0), "`tip_width` must not be negative, got -1.0"),
         (lambda: STM(counts=-3), "`counts`"),
+        (lambda: STM(counts=0.0), "`counts` must be positive, got 0.0; None"),
+        (lambda: NeutronScattering(counts=0), "`counts` must be positive, got 0; None"),
         (lambda: LorentzTEM(defocus_width=-1.0), "`defocus_width`"),
         (lambda: LorentzTEM(noise=float("nan")), "`noise`"),
         (lambda: NeutronScattering(resolution=-0.1), "`resolution`"),
-        (lambda: Detector(saturation=-1.0), "`saturation`"),
+        (lambda: Detector(saturation=0.0), "`saturation` must be positive"),
         (lambda: Detector(binning=0), "`binning` must be at least 1"),
         (lambda: Chain([]), "`instruments` is empty"),
     ],
@@ -213,7 +221,8 @@ def test_instruments_that_cannot_be_are_refused(build, match):
         (STM(tip_width=6.1), "`tip_width`=6.1 is wider than the image"),
         (LorentzTEM(defocus_width=9), "`defocus_width`=9 is wider"),
         (STM(counts=3.0), "STM has `counts`, so it needs `key="),
-        (Detector(readout_noise=1.0), "Detector has `noise`, so it needs"),
+        (Detector(readout_noise=1.0), "Detector has `readout_noise`, so"),
+        (LorentzTEM(noise=1.0), "LorentzTEM has `noise`, so it needs `key="),
         (LorentzTEM(channel=3), "LorentzTEM looks at channels"),
         (Detector(binning=5), "crop it to 15 x 10"),
         (Chain([NeutronScattering(), Detector()]), "Detector needs an image"),

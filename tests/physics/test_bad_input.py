@@ -147,7 +147,7 @@ def test_a_step_above_the_stability_limit():
 
 @pytest.mark.parametrize(
     "couplings",
-    [{"josephson": 50.0}, {"drag": 2.5}, {"beta": (1.0, -1.0)}],
+    [{"josephson": 50.0}, {"drag": 2.5}],
     ids=str,
 )
 def test_traced_couplings_without_a_stable_step(couplings):

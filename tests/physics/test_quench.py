@@ -44,11 +44,18 @@ def test_the_key_alone_decides():
     assert np.all(first != quench(lattice, key=jax.random.key(1)))
 
 
-@pytest.mark.parametrize("x64", [False, True])
-def test_precision_follows_the_caller(x64):
+@pytest.mark.parametrize(
+    ("x64", "asked", "given"),
+    [
+        (False, None, jnp.complex64),
+        (True, None, jnp.complex128),
+        (True, jnp.complex64, jnp.complex64),
+    ],
+)
+def test_precision_follows_the_caller(x64, asked, given):
     with jax.enable_x64(x64):
-        psi = quench(Lattice((6, 5)), key=jax.random.key(0))
-    assert psi.dtype == (jnp.complex128 if x64 else jnp.complex64)
-    asked = quench(Lattice((6, 5)), key=jax.random.key(0), dtype=jnp.complex64)
-    assert asked.dtype == jnp.complex64
-    assert asked.shape == (2, 6, 5)
+        start = jax.eval_shape(
+            lambda: quench(Lattice((6, 5)), key=jax.random.key(0), dtype=asked)
+        )
+    assert start.dtype == given
+    assert start.shape == (2, 6, 5)

@@ -135,3 +135,8 @@ def test_a_name_is_needed_among_several():
     posterior = grid_posterior(estimator, jnp.asarray([0.5, 0.5]), 16)
     with pytest.raises(ValueError, match="`name` is needed"):
         plot_posterior(posterior)
+
+
+def test_one_parameter_has_no_joint_density():
+    with pytest.raises(ValueError, match="got .'eta'.; use `plot_posterior`"):
+        plot_joint(grid_posterior(ONE, jnp.asarray([0.7]), 16))

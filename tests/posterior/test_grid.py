@@ -255,5 +255,23 @@ def test_bad_questions_are_refused():
         posterior.cdf({"B": 0.0})
     with pytest.raises(ValueError, match=r"misses \['eta'\]"):
         posterior.log_prob({})
-    with pytest.raises(ValueError, match="`level` is 95"):
-        posterior.interval(95.0)
+
+
+@pytest.mark.parametrize(
+    "level",
+    [95, 95.0, 1, 0, 0.0, float("nan"), np.asarray(2.0), jnp.asarray([0.5, 95])],
+)
+def test_levels_that_are_no_probabilities_are_refused(pair, level):
+    for kind in ("equal-tailed", "highest-density"):
+        with pytest.raises(ValueError, match="`level` must be a probability in .*95%"):
+            pair.interval(level, kind)
+    with pytest.raises(ValueError, match="`q` must be a probability in .*95%"):
+        pair.quantile(level if np.max(level) > 1 else level - 2)
+
+
+def test_quantiles_reach_the_ends_and_levels_may_be_traced(pair):
+    nodes = pair.axes["eta"]
+    np.testing.assert_allclose(pair.quantile(1)["eta"], nodes[-1])
+    np.testing.assert_allclose(pair.quantile(0)["eta"], nodes[0])
+    traced = jax.jit(lambda level: pair.interval(level)["eta"])(0.9)
+    np.testing.assert_allclose(traced, pair.interval(0.9)["eta"])

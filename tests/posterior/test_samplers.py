@@ -1,5 +1,7 @@
 """NUTS, potentials and the NumPyro distribution, each against an exact posterior."""
 
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +13,7 @@ from numpyro.diagnostics import effective_sample_size
 from numpyro.infer import MCMC, NUTS, Predictive
 from numpyro.infer.util import log_density
 
+from gl15.inference import ConvEncoder, RatioEstimator
 from gl15.posterior import (
     grid_posterior,
     potential,
@@ -18,7 +21,7 @@ from gl15.posterior import (
     sample_posterior,
     to_arviz,
 )
-from gl15.simulation import ExactRatio, LinearGaussian, Prior
+from gl15.simulation import ExactRatio, LinearGaussian, Observation, Prior
 
 
 SIGMA = 0.05
@@ -113,6 +116,53 @@ def test_bad_images_are_refused():
         sample_posterior(ONE, X[0] * jnp.nan, key=jax.random.key(0))
     with pytest.raises(ValueError, match="`x`"):
         potential(ONE, jnp.asarray([jnp.inf]))
+
+
+# Observation
+
+
+def _small_estimator():
+    encoder = ConvEncoder(2, widths=(3,), features=4, key=jax.random.key(0))
+    return RatioEstimator(
+        ETA,
+        encoder,
+        width=8,
+        spacing=0.5,
+        channel_names=("u", "v"),
+        key=jax.random.key(1),
+    )
+
+
+QUICK = {"num_warmup": 5, "num_samples": 5, "num_chains": 1}
+ENTRIES = {
+    "grid": lambda x: grid_posterior(_small_estimator(), x, 8).log_density,
+    "potential": lambda x: potential(_small_estimator(), x).features,
+    "nuts": lambda x: sample_posterior(
+        _small_estimator(), x, key=jax.random.key(2), **QUICK
+    ).get_samples()["eta"],
+}
+IMAGE = np.random.default_rng(0).normal(size=(8, 8, 2))
+
+
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_an_observation_is_its_image(entry):
+    make = ENTRIES[entry]
+    observation = Observation(IMAGE, 0.5, ("u", "v"))
+    np.testing.assert_array_equal(make(observation), make(IMAGE))
+
+
+@pytest.mark.parametrize("entry", ENTRIES)
+@pytest.mark.parametrize(
+    ("observation", "match"),
+    [
+        (Observation(IMAGE, 0.25, ("u", "v")), "`spacing`"),
+        (Observation(IMAGE, 0.25), "`spacing`"),
+        (Observation(IMAGE, 0.5, ("v", "u")), "channels"),
+    ],
+)
+def test_an_observation_of_another_kind_is_refused(entry, observation, match):
+    with pytest.raises(ValueError, match=match):
+        ENTRIES[entry](observation)
 
 
 # potential
@@ -314,3 +364,14 @@ def test_grid_posteriors_enter_arviz_as_draws():
     data = to_arviz(grid_posterior(ONE, X), key=jax.random.key(8), draws=500)
     assert dict(data.posterior.sizes) == {"chain": 4, "draw": 500}
     assert_follows(data.posterior["eta"].values, truncated(0.7))
+
+
+def test_draws_for_arviz_need_a_key():
+    with pytest.raises(ValueError, match="`key` must be a random key .* got None"):
+        to_arviz(grid_posterior(ONE, X))
+
+
+def test_a_missing_arviz_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "arviz", None)
+    with pytest.raises(ModuleNotFoundError, match=r"pip install \"gl15\[plots\]\""):
+        to_arviz(grid_posterior(ONE, X), key=jax.random.key(0))

@@ -114,6 +114,7 @@ def run_in_another_process(path):
     code = (
         "import importlib.util, jax, sys; "
         "jax.config.update('jax_enable_x64', True); "
+        "jax.config.update('jax_disable_most_optimizations', True); "
         "spec = importlib.util.spec_from_file_location('test_store', sys.argv[1]); "
         "module = importlib.util.module_from_spec(spec); "
         "spec.loader.exec_module(module); "

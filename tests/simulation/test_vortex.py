@@ -1,7 +1,5 @@
 """The forward model: what it simulates, side by side as one by one, and refuses."""
 
-import functools
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -15,11 +13,6 @@ from gl15.simulation import VortexSimulator
 
 OPEN = Lattice((12, 10), spacing=0.5)
 TORUS = Lattice((12, 10), spacing=0.5, boundary="periodic")
-# Unoptimised: compiling is most of the work here, and the results are the same.
-quick = functools.partial(
-    eqx.filter_jit, compiler_options={"xla_backend_optimization_level": 0}
-)
-
 SIMULATOR = VortexSimulator(OPEN, TwoBand(), t1=0.02, dt=1e-3)
 
 RIPPLE = 1 + 0.2 * jax.random.uniform(jax.random.key(0), OPEN.shape, minval=-1.0)
@@ -84,7 +77,10 @@ def test_side_by_side_is_one_by_one(case):
     )
     theta = {name: COLUMNS[name] for name in names}
     keys = jax.random.split(jax.random.key(3), 3)
-    images, single = quick(simulator.batch)(theta, keys), quick(simulator)
+    images, single = (
+        eqx.filter_jit(simulator.batch)(theta, keys),
+        eqx.filter_jit(simulator),
+    )
     for i, image in enumerate(images):
         one = {name: value[i] for name, value in theta.items()}
         np.testing.assert_allclose(image, single(one, keys[i]), atol=1e-12)
@@ -97,7 +93,10 @@ def test_field_of_a_torus_is_one_of_theta_if_it_carries_it():
     keys = jax.random.split(jax.random.key(4), 3)
     fields = jnp.stack([TORUS.field_from_quanta(n) for n in (0, 1, -2)])
     simulator.check({"B": fields})
-    images, single = quick(simulator.batch)({"B": fields}, keys), quick(simulator)
+    images, single = (
+        eqx.filter_jit(simulator.batch)({"B": fields}, keys),
+        eqx.filter_jit(simulator),
+    )
     for i, image in enumerate(images):
         one = single({"B": fields[i]}, keys[i])
         np.testing.assert_allclose(image, one, atol=1e-12)
@@ -110,14 +109,14 @@ def test_compiled_mapped_and_differentiated_in_every_coupling():
         return jnp.sum(SIMULATOR(theta, key) ** 2)
 
     centre, step = {"eta": 0.5, "nu": 0.2, "B": 0.1}, 1e-5
-    slopes = quick(jax.grad(score))(centre)
+    slopes = eqx.filter_jit(jax.grad(score))(centre)
     moved = {
         name: centre[name] + jnp.asarray([step * (name == other) for other in centre])
         for name in centre
     }
     down = {name: 2 * centre[name] - value for name, value in moved.items()}
     both = {name: jnp.concatenate([moved[name], down[name]]) for name in centre}
-    scores = quick(jax.vmap(score))(both)
+    scores = eqx.filter_jit(jax.vmap(score))(both)
     central = (scores[:3] - scores[3:]) / (2 * step)
     np.testing.assert_allclose([slopes[name] for name in centre], central, rtol=1e-6)
     assert np.abs(central).min() > 1e-3
@@ -125,7 +124,7 @@ def test_compiled_mapped_and_differentiated_in_every_coupling():
 
 def test_single_precision_stays_single():
     with jax.enable_x64(False):
-        image = quick(lambda key: SIMULATOR({}, key))(jax.random.key(0))
+        image = eqx.filter_jit(lambda key: SIMULATOR({}, key))(jax.random.key(0))
     assert image.dtype == np.float32
     assert np.isfinite(image).all()
 
