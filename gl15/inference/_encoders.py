@@ -36,15 +36,33 @@ class AbstractEncoder(eqx.Module):
 
     @abc.abstractmethod
     def config(self) -> dict[str, Any]:
-        """The arguments, but for the key, that build an encoder of this structure."""
+        """The arguments, but for the key, that build an encoder of this structure.
+
+        Returns:
+            The keyword arguments, ready for JSON.
+        """
 
     @abc.abstractmethod
     def summarise(self, x: Float[Array, "..."]) -> Float[Array, "*summary size"]:
-        """The parameter-free part, from an observation to its summary."""
+        """The parameter-free part, from an observation to its summary.
+
+        Args:
+            x: one observation, `ndim` axes with `channels` on the last.
+
+        Returns:
+            Its summary, `size` entries on the last axis.
+        """
 
     @abc.abstractmethod
     def __call__(self, summary: Float[Array, "*summary size"]) -> Float[Array, " f"]:
-        """The trainable part, from a standardised summary to features."""
+        """The trainable part, from a standardised summary to features.
+
+        Args:
+            summary: a standardised summary.
+
+        Returns:
+            The features, `[features]`.
+        """
 
 
 class MLPEncoder(AbstractEncoder):
@@ -88,7 +106,11 @@ class MLPEncoder(AbstractEncoder):
         )
 
     def config(self) -> dict[str, Any]:
-        """The arguments, but for the key, that build an encoder of this structure."""
+        """The arguments, but for the key, that build an encoder of this structure.
+
+        Returns:
+            The keyword arguments, ready for JSON.
+        """
         return {
             "size": self.size,
             "features": self.features,
@@ -97,11 +119,25 @@ class MLPEncoder(AbstractEncoder):
         }
 
     def summarise(self, x: Float[Array, " size"]) -> Float[Array, " size"]:
-        """The observation itself."""
+        """The observation itself.
+
+        Args:
+            x: an observation `[size]`.
+
+        Returns:
+            The same.
+        """
         return x
 
     def __call__(self, summary: Float[Array, " size"]) -> Float[Array, " features"]:
-        """Features of a standardised observation."""
+        """Features of a standardised observation.
+
+        Args:
+            summary: a standardised observation `[size]`.
+
+        Returns:
+            The features, `[features]`.
+        """
         return self.mlp(summary)
 
 
@@ -156,7 +192,11 @@ class ConvEncoder(AbstractEncoder):
         self.dense = eqx.nn.Linear(2 * widths[-1], features, key=dense_key)
 
     def config(self) -> dict[str, Any]:
-        """The arguments, but for the key, that build an encoder of this structure."""
+        """The arguments, but for the key, that build an encoder of this structure.
+
+        Returns:
+            The keyword arguments, ready for JSON.
+        """
         return {
             "channels": self.channels,
             "widths": tuple(int(one.out_channels) for one in self.convolutions),
@@ -166,7 +206,14 @@ class ConvEncoder(AbstractEncoder):
     def summarise(
         self, x: Float[Array, "nx ny channels"]
     ) -> Float[Array, "nx ny channels"]:
-        """The image itself."""
+        """The image itself.
+
+        Args:
+            x: an image `[nx, ny, channels]`.
+
+        Returns:
+            The same.
+        """
         return x
 
     def __call__(

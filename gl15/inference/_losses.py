@@ -26,7 +26,15 @@ class AbstractLoss(eqx.Module):
     def __call__(
         self, joint: Float[Array, " b"], marginal: Float[Array, "b K"]
     ) -> Float[Array, ""]:
-        """The loss of a batch."""
+        """The loss of a batch.
+
+        Args:
+            joint: logits of the matching pairs, `[b]`.
+            marginal: logits with the mismatched thetas, `[b, K]`.
+
+        Returns:
+            The mean loss, a scalar.
+        """
 
 
 class BinaryCrossEntropy(AbstractLoss):
@@ -49,7 +57,15 @@ class BinaryCrossEntropy(AbstractLoss):
     def __call__(
         self, joint: Float[Array, " b"], marginal: Float[Array, "b K"]
     ) -> Float[Array, ""]:
-        """The loss of a batch."""
+        """The loss of a batch.
+
+        Args:
+            joint: logits of the matching pairs, `[b]`.
+            marginal: logits with the mismatched thetas, `[b, K]`.
+
+        Returns:
+            The mean loss, a scalar.
+        """
         return jax.nn.softplus(-joint).mean() + jax.nn.softplus(marginal).mean()
 
 
@@ -76,7 +92,15 @@ class Contrastive(AbstractLoss):
     def __call__(
         self, joint: Float[Array, " b"], marginal: Float[Array, "b K"]
     ) -> Float[Array, ""]:
-        """The loss of a batch."""
+        """The loss of a batch.
+
+        Args:
+            joint: logits of the matching pairs, `[b]`.
+            marginal: logits with the mismatched thetas, `[b, K]`.
+
+        Returns:
+            The mean loss, a scalar.
+        """
         k = marginal.shape[1]
         log_k, log_gamma = jnp.log(float(k)), jnp.log(self.gamma)
 

@@ -93,7 +93,11 @@ class SpectralEncoder(AbstractEncoder):
         )
 
     def config(self) -> dict[str, Any]:
-        """The arguments, but for the key, that build an encoder of this structure."""
+        """The arguments, but for the key, that build an encoder of this structure.
+
+        Returns:
+            The keyword arguments, ready for JSON.
+        """
         return {
             "channels": self.channels,
             "rings": self.rings,
@@ -126,7 +130,14 @@ class SpectralEncoder(AbstractEncoder):
         return jnp.concatenate([spectra, mean, jnp.log(std + floor), quantiles.ravel()])
 
     def __call__(self, summary: Float[Array, " size"]) -> Float[Array, " features"]:
-        """Features of a standardised summary."""
+        """Features of a standardised summary.
+
+        Args:
+            summary: a standardised summary `[size]`.
+
+        Returns:
+            The features, `[features]`.
+        """
         return self.mlp(summary)
 
     def _spectra(self, maps: Float[Array, "maps nx ny"], floor) -> Float[Array, " s"]:

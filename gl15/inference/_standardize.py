@@ -18,7 +18,14 @@ class Standardization(eqx.Module):
 
     @staticmethod
     def identity(size: int) -> "Standardization":
-        """The one that changes nothing."""
+        """The one that changes nothing.
+
+        Args:
+            size: number of entries.
+
+        Returns:
+            Shift 0 and scale 1.
+        """
         return Standardization(jnp.zeros(size), jnp.ones(size))
 
     @staticmethod
@@ -37,5 +44,12 @@ class Standardization(eqx.Module):
         return Standardization(mean, jnp.where(std > noise, std, 1.0))
 
     def __call__(self, z: Float[Array, "*n size"]) -> Float[Array, "*n size"]:
-        """The standardised data."""
+        """The standardised data.
+
+        Args:
+            z: data, entries on the last axis.
+
+        Returns:
+            Data of the same shape.
+        """
         return (z - self.mean) / self.scale

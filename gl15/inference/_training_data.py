@@ -16,7 +16,19 @@ from gl15.simulation import Ensemble
 def split(
     ensemble: Ensemble, validation: float | Ensemble, key: PRNGKeyArray
 ) -> tuple[Ensemble, Ensemble]:
-    """Training and held-out pairs."""
+    """Training and held-out pairs.
+
+    Args:
+        ensemble: all pairs.
+        validation: fraction to hold out, or an ensemble of its own.
+        key: JAX random key of the split.
+
+    Returns:
+        Both ensembles.
+
+    Raises:
+        ValueError: if `validation` is no such fraction.
+    """
     if isinstance(validation, Ensemble):
         return ensemble, validation
     if not 0 < validation < 1:
@@ -35,7 +47,18 @@ def check(
     batch_size: int,
     contrasts: int,
 ) -> None:
-    """Refuse pairs that this estimator cannot be trained on."""
+    """Refuse pairs that this estimator cannot be trained on.
+
+    Args:
+        estimator: what is to be trained.
+        train: training pairs.
+        held_out: held-out pairs.
+        batch_size: pairs per step.
+        contrasts: mismatched thetas per observation.
+
+    Raises:
+        ValueError: saying what does not fit, and what to do.
+    """
     for part in (train, held_out):
         estimator.prior.check_names(part.theta)
         _check_observations(estimator, part.x)

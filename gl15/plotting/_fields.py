@@ -147,10 +147,8 @@ def plot_phase(
     _show(ax, _hues(np.angle(values)) * brightness[..., None], spacing)
     wheel = ListedColormap(_hues(np.linspace(-np.pi, np.pi, 256)), "phase")
     scale = ScalarMappable(Normalize(-np.pi, np.pi), wheel)
-    _finish(ax, scale, r"$\arg\psi$" if colorbar else None)
-    if colorbar:
-        ax.child_axes[-1].set_yticks([-np.pi, 0, np.pi], [r"$-\pi$", "0", r"$\pi$"])
-    return ax
+    ticks = {-np.pi: r"$-\pi$", 0.0: "0", np.pi: r"$\pi$"}
+    return _finish(ax, scale, r"$\arg\psi$" if colorbar else None, ticks)
 
 
 def plot_windings(
@@ -219,12 +217,19 @@ def _show(ax: Axes, field, spacing: float, shift: float = 0.0, **options) -> Axe
     )
 
 
-def _finish(ax: Axes, picture: ScalarMappable, label: str | None) -> Axes:
+def _finish(
+    ax: Axes,
+    picture: ScalarMappable,
+    label: str | None,
+    ticks: dict[float, str] | None = None,
+) -> Axes:
     ax.set_xlabel("x")
     ax.set_ylabel("y")
     if label is not None:
         # As high as a square picture, and known to the layout of the figure.
-        ax.figure.colorbar(picture, ax=ax, label=label, fraction=0.046, pad=0.03)
+        bar = ax.figure.colorbar(picture, ax=ax, label=label, fraction=0.046, pad=0.03)
+        if ticks is not None:
+            bar.set_ticks(list(ticks), labels=list(ticks.values()))
     return ax
 
 

@@ -7,7 +7,6 @@ batch of priors, and the order of NumPyro's own leaves (which changes from proce
 process, as it follows a set of strings) cannot reach a file.
 """
 
-import math
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
@@ -20,6 +19,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Num, PRNGKeyArray
 
 from gl15.simulation._description import describe, Fixed, rebuild
+from gl15.simulation._support import affine, inside, limits, safe_log_prob
 
 
 ThetaValue: TypeAlias = (
@@ -27,8 +27,6 @@ ThetaValue: TypeAlias = (
 )
 Theta: TypeAlias = Mapping[str, ThetaValue]
 """Parameters by name: a scalar each, or an array each for a batch."""
-
-_TAIL = 1e-6  # probability left out on each side of an unbounded prior
 
 
 class Prior(eqx.Module):
@@ -78,8 +76,8 @@ class Prior(eqx.Module):
         with jax.ensure_compile_time_eval():
             self._fixed = tuple(Fixed(value) for value in distributions.values())
             values = tuple(fixed.distribution for fixed in self._fixed)
-            self._bounds = tuple(_limits(value) for value in values)
-            self._affine = tuple(_affine(value) for value in values)
+            self._bounds = tuple(limits(value) for value in values)
+            self._affine = tuple(affine(value) for value in values)
 
     @property
     def distributions(self) -> dict[str, Any]:
@@ -103,21 +101,29 @@ class Prior(eqx.Module):
             ValueError: if a quantile is needed that NumPyro cannot compute.
         """
         found = {}
-        for name, limits in zip(self.names, self._bounds, strict=True):
-            if limits is None:
+        for name, ends in zip(self.names, self._bounds, strict=True):
+            if ends is None:
                 kind = type(self.distributions[name]).__name__
                 raise ValueError(
                     f"`{name}` has an unbounded prior ({kind}) whose quantiles NumPyro "
                     "cannot compute here; truncate it (dist.TruncatedDistribution) or "
                     "give `bounds` explicitly."
                 )
-            found[name] = limits
+            found[name] = ends
         return found
 
     def sample(
         self, key: PRNGKeyArray, shape: tuple[int, ...] = ()
     ) -> dict[str, Float[Array, "..."]]:
-        """Independent draws, each of shape `shape`, by name."""
+        """Independent draws, each of shape `shape`, by name.
+
+        Args:
+            key: JAX random key.
+            shape: shape of the draws.
+
+        Returns:
+            Parameter name -> draws of that shape.
+        """
         keys = jax.random.split(key, len(self.names))
         return {
             name: value.sample(one, shape)
@@ -131,30 +137,52 @@ class Prior(eqx.Module):
 
         Args:
             theta: parameter name -> scalar, or arrays that broadcast together.
+
+        Returns:
+            The log-density, of the parameters' common shape.
+
+        Raises:
+            ValueError: for other names than the prior's.
         """
         self.check_names(theta)
         total = jnp.zeros(())
         for name, value in self.distributions.items():
-            total = total + _safe_log_prob(value, jnp.asarray(theta[name]))
+            total = total + safe_log_prob(value, jnp.asarray(theta[name]))
         return total
 
     def contains(self, theta: Theta) -> Bool[Array, "*batch"]:
-        """Whether every parameter lies in its support (NaN does not)."""
+        """Whether every parameter lies in its support (NaN does not).
+
+        Args:
+            theta: parameter name -> scalar, or arrays that broadcast together.
+
+        Returns:
+            True inside, of the parameters' common shape.
+
+        Raises:
+            ValueError: for other names than the prior's.
+        """
         self.check_names(theta)
-        inside = jnp.ones((), bool)
+        contained = jnp.ones((), bool)
         for name, constraint in self.support.items():
-            inside = inside & constraint(jnp.asarray(theta[name]))
-        return inside
+            contained = contained & constraint(jnp.asarray(theta[name]))
+        return contained
 
     def restrict(self, theta: Theta) -> dict[str, Num[Array, "..."]]:
         """`theta` where it lies in the support, some fixed inner point elsewhere.
 
         What is computed from it is finite and has finite gradients, so that a `where`
         on `contains` may throw it away.
+
+        Args:
+            theta: parameter name -> scalar or array.
+
+        Returns:
+            Parameter name -> value inside the support.
         """
         self.check_names(theta)
         return {
-            name: _inside(constraint, jnp.asarray(theta[name]))
+            name: inside(constraint, jnp.asarray(theta[name]))
             for name, constraint in self.support.items()
         }
 
@@ -165,6 +193,15 @@ class Prior(eqx.Module):
         for $U(0, \theta_{\max})$ is $\theta/\theta_{\max}$; if not,
         $(\theta - \mathrm{mean})/\mathrm{std}$ (median and interquartile range where
         these moments do not exist; those of some draws where NumPyro knows neither).
+
+        Args:
+            theta: parameter name -> scalar, or arrays that broadcast together.
+
+        Returns:
+            The vector, parameters on the last axis.
+
+        Raises:
+            ValueError: for other names than the prior's.
         """
         self.check_names(theta)
         parts = [
@@ -188,6 +225,9 @@ class Prior(eqx.Module):
     def describe(self) -> dict[str, Any]:
         """The prior as plain data (dictionaries, numbers, strings) for a JSON file.
 
+        Returns:
+            Parameter name -> description of its distribution.
+
         Raises:
             TypeError: if a distribution is not rebuilt from numbers alone.
         """
@@ -195,7 +235,17 @@ class Prior(eqx.Module):
 
     @staticmethod
     def from_description(description: Mapping[str, Any]) -> "Prior":
-        """The prior that `describe` described."""
+        """The prior that `describe` described.
+
+        Args:
+            description: what `describe` gave.
+
+        Returns:
+            An equal prior.
+
+        Raises:
+            ValueError: if a distribution is not one of NumPyro's.
+        """
         return Prior({name: rebuild(value) for name, value in description.items()})
 
 
@@ -223,58 +273,3 @@ def _check_distribution(name: Any, value: Any) -> None:
             f"`distributions[{name!r}]` holds traced values; build the prior outside "
             "jit, vmap and grad."
         )
-
-
-def _safe_log_prob(value: Any, theta: Num[Array, "*n"]) -> Float[Array, "*n"]:
-    log_prob = value.log_prob(_inside(value.support, theta))
-    usable = value.support(theta) & ~jnp.isnan(log_prob)
-    return jnp.where(usable, log_prob, -jnp.inf)
-
-
-def _inside(constraint: Any, theta: Num[Array, "*n"]) -> Num[Array, "*n"]:
-    # A `where` on a result alone would leave 0 * inf = NaN in its gradient.
-    inner = jax.lax.stop_gradient(constraint.feasible_like(theta))
-    return jnp.where(constraint(theta), theta, inner)
-
-
-def _limits(value: Any) -> tuple[float, float] | None:
-    """Finite limits of the support, or quantiles; None where neither can be had."""
-    limits = []
-    for side, tail in (("lower_bound", _TAIL), ("upper_bound", 1 - _TAIL)):
-        limit = getattr(value.support, side, None)
-        if limit is not None and _usable_limit(value, limit):
-            limits.append(float(limit))
-            continue
-        try:
-            quantile = float(value.icdf(tail))
-        except (ImportError, NotImplementedError):
-            return None
-        limits.append(quantile)
-    low, high = limits
-    return (low, high) if math.isfinite(low) and math.isfinite(high) else None
-
-
-def _usable_limit(value: Any, limit: Any) -> bool:
-    if not math.isfinite(float(limit)) or not bool(value.support(limit)):
-        return False
-    log_prob = float(value.log_prob(limit))
-    return not math.isnan(log_prob) and log_prob < math.inf
-
-
-def _affine(value: Any) -> tuple[float, float]:
-    """Shift and scale that bring a parameter to order one."""
-    low = getattr(value.support, "lower_bound", None)
-    high = getattr(value.support, "upper_bound", None)
-    if low is not None and high is not None:
-        low, high = float(low), float(high)
-        if math.isfinite(low) and math.isfinite(high):
-            return low, high - low
-    try:
-        mean, std = float(value.mean), math.sqrt(float(value.variance))
-        if math.isfinite(mean) and math.isfinite(std):
-            return mean, std
-        low, middle, high = (float(value.icdf(q)) for q in (0.25, 0.5, 0.75))
-        return middle, high - low
-    except (ImportError, NotImplementedError):
-        draws = value.sample(jax.random.key(0), (1000,))
-        return float(draws.mean()), float(draws.std())

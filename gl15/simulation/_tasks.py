@@ -40,7 +40,15 @@ class TwoMoons(eqx.Module):
         return _box(self.names, 1.0)
 
     def __call__(self, theta: Theta, key: PRNGKeyArray) -> Float[Array, "2"]:
-        """One point of the crescent."""
+        """One point of the crescent.
+
+        Args:
+            theta: parameter name -> scalar.
+            key: JAX random key.
+
+        Returns:
+            An observation `[2]`.
+        """
         key_a, key_r = jax.random.split(key)
         a = jax.random.uniform(key_a, minval=-math.pi / 2, maxval=math.pi / 2)
         r = 0.1 + 0.01 * jax.random.normal(key_r)
@@ -48,7 +56,15 @@ class TwoMoons(eqx.Module):
         return crescent + self._shift(theta)
 
     def log_likelihood(self, theta: Theta, x: Float[Array, "2"]) -> Float[Array, ""]:
-        r"""$\log p(x \mid \theta)$."""
+        r"""$\log p(x \mid \theta)$.
+
+        Args:
+            theta: parameter name -> scalar.
+            x: an observation `[2]`.
+
+        Returns:
+            The log-density of `x` at `theta`.
+        """
         p = x - self._shift(theta) - jnp.asarray([0.25, 0.0])
         r = jnp.hypot(p[0], p[1])
         log_prob = norm.logpdf(r, 0.1, 0.01) - jnp.log(math.pi * r)
@@ -73,12 +89,28 @@ class GaussianLinearUniform(eqx.Module):
         return _box(self.names, 1.0)
 
     def __call__(self, theta: Theta, key: PRNGKeyArray) -> Float[Array, "10"]:
-        """One noisy reading of every mean."""
+        """One noisy reading of every mean.
+
+        Args:
+            theta: parameter name -> scalar.
+            key: JAX random key.
+
+        Returns:
+            An observation `[10]`.
+        """
         noise = jax.random.normal(key, (10,))
         return vector(theta, self.names) + math.sqrt(0.1) * noise
 
     def log_likelihood(self, theta: Theta, x: Float[Array, "10"]) -> Float[Array, ""]:
-        r"""$\log p(x \mid \theta)$."""
+        r"""$\log p(x \mid \theta)$.
+
+        Args:
+            theta: parameter name -> scalar.
+            x: an observation `[10]`.
+
+        Returns:
+            The log-density of `x` at `theta`.
+        """
         return norm.logpdf(x, vector(theta, self.names), math.sqrt(0.1)).sum()
 
 
@@ -105,7 +137,15 @@ class SLCP(eqx.Module):
         return _box(self.names, 3.0)
 
     def __call__(self, theta: Theta, key: PRNGKeyArray) -> Float[Array, "8"]:
-        """The four draws, one after another."""
+        """The four draws, one after another.
+
+        Args:
+            theta: parameter name -> scalar.
+            key: JAX random key.
+
+        Returns:
+            An observation `[8]`.
+        """
         mean, scale, rho = self._moments(theta)
         z = jax.random.normal(key, (4, 2))
         second = rho * z[:, 0] + jnp.sqrt(1 - rho**2) * z[:, 1]
@@ -113,7 +153,15 @@ class SLCP(eqx.Module):
         return draws.reshape(-1)
 
     def log_likelihood(self, theta: Theta, x: Float[Array, "8"]) -> Float[Array, ""]:
-        r"""$\log p(x \mid \theta)$."""
+        r"""$\log p(x \mid \theta)$.
+
+        Args:
+            theta: parameter name -> scalar.
+            x: an observation `[8]`.
+
+        Returns:
+            The log-density of `x` at `theta`.
+        """
         mean, scale, rho = self._moments(theta)
         z = (x.reshape(4, 2) - mean) / scale
         # The second component given the first is normal again.

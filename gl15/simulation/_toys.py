@@ -51,21 +51,48 @@ class LinearGaussian(eqx.Module):
             )
 
     def __call__(self, theta: Theta, key: PRNGKeyArray) -> Float[Array, "dim"]:
-        """One noisy observation."""
+        """One noisy observation.
+
+        Args:
+            theta: parameter name -> scalar.
+            key: JAX random key of the noise.
+
+        Returns:
+            An observation `[dim]`.
+        """
         mean = self.matrix @ vector(theta, self.names)
         return mean + self.sigma * jax.random.normal(key, mean.shape)
 
     def log_likelihood(self, theta: Theta, x: Float[Array, "dim"]) -> Float[Array, ""]:
-        r"""$\log p(x \mid \theta)$."""
+        r"""$\log p(x \mid \theta)$.
+
+        Args:
+            theta: parameter name -> scalar.
+            x: an observation `[dim]`.
+
+        Returns:
+            The log-density of `x` at `theta`.
+        """
         residual = x - self.matrix @ vector(theta, self.names)
         return norm.logpdf(residual, scale=self.sigma).sum()
 
     def sufficient(self, x: Float[Array, "dim"]) -> Float[Array, "d"]:
-        r"""$b = A^\top x/\sigma^2$, all that the likelihood keeps of an observation."""
+        r"""$b = A^\top x/\sigma^2$, all that the likelihood keeps of an observation.
+
+        Args:
+            x: an observation `[dim]`.
+
+        Returns:
+            The statistics.
+        """
         return self.matrix.T @ x / self.sigma**2
 
     def precision(self) -> Float[Array, "d d"]:
-        r"""$P = A^\top A/\sigma^2$, the precision of the likelihood in $\theta$."""
+        r"""$P = A^\top A/\sigma^2$, the precision of the likelihood in $\theta$.
+
+        Returns:
+            The matrix, components in the order of `names`.
+        """
         return self.matrix.T @ self.matrix / self.sigma**2
 
     def posterior(
@@ -79,6 +106,13 @@ class LinearGaussian(eqx.Module):
 
         with $\Lambda = \mathrm{diag}(s^{-2})$ for $\theta_j \sim
         \mathcal{N}(m_j, s_j^2)$. Components in the order of `names`.
+
+        Args:
+            x: an observation `[dim]`.
+            prior: a prior of normal distributions.
+
+        Returns:
+            Mean `[d]` and covariance `[d, d]`.
 
         Raises:
             ValueError: if a prior is not Gaussian.
@@ -144,22 +178,61 @@ class ExactRatio(eqx.Module):
         return self.simulator.matrix.shape[:1]
 
     def __call__(self, theta: Theta, x: Float[Array, "dim"]) -> Float[Array, ""]:
-        r"""$\log r(\theta, x)$."""
+        r"""$\log r(\theta, x)$.
+
+        Args:
+            theta: parameter name -> scalar.
+            x: an observation `[dim]`.
+
+        Returns:
+            The log-ratio.
+        """
         return self.log_ratio(theta, self.embed(x))
 
     def embed(self, x: Float[Array, "dim"]) -> Float[Array, "features"]:
-        """The sufficient statistics of `x` and its log-evidence."""
+        """The sufficient statistics of `x` and its log-evidence.
+
+        Args:
+            x: an observation `[dim]`.
+
+        Returns:
+            The statistics.
+        """
         b = self.simulator.sufficient(x)
         return jnp.append(b, self._log_evidence(b))
 
     def log_ratio(self, theta: Theta, h: Float[Array, "features"]) -> Float[Array, ""]:
-        r"""$\log r$ from the features of an observation."""
+        r"""$\log r$ from the features of an observation.
+
+        Args:
+            theta: parameter name -> scalar.
+            h: features from `embed`.
+
+        Returns:
+            The log-ratio.
+        """
         values = vector(theta, self.simulator.names)
         quadratic = values @ self.simulator.precision() @ values
         return h[:-1] @ values - quadratic / 2 - h[-1]
 
-    def check_image(self, x: Float[Array, "..."]) -> None:
-        """Raise `ValueError` unless `x` is one finite observation."""
+    def check_image(
+        self,
+        x: Float[Array, "..."],
+        *,
+        spacing: float | None = None,
+        channel_names: tuple[str, ...] = (),
+    ) -> None:
+        """Refuse what is not one finite observation.
+
+        Args:
+            x: an observation, or what a caller believes to be one.
+            spacing: unused; a vector has no pixels.
+            channel_names: unused.
+
+        Raises:
+            ValueError: for another shape, or values that are not finite.
+        """
+        del spacing, channel_names
         if jnp.shape(x) != self.image_shape:
             raise ValueError(
                 f"`x` has shape {jnp.shape(x)}; one observation has "

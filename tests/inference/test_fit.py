@@ -71,30 +71,31 @@ def tabulate(estimator, x, axes):
 
 def compare(toy, estimator, test, points):
     """Mean error in standard deviations, median ratio of widths, and SBC ranks."""
-    exact = jax.vmap(lambda x: toy.posterior(x, estimator.prior))(test.x)
-    stds = np.sqrt(jax.vmap(jnp.diag)(exact[1]))
-    axes = [jnp.linspace(-5.0, 5.0, points) for _ in toy.names]
+    posterior = lambda x: toy.posterior(x, estimator.prior)  # noqa: E731
+    means, covariances = jax.jit(jax.vmap(posterior))(test.x)
+    stds = np.sqrt(np.diagonal(covariances, axis1=1, axis2=2))
+    axes = [np.linspace(-4.5, 4.5, points) for _ in toy.names]
     ranks, errors, ratios = {}, {}, {}
     found = tabulate(estimator, test.x, axes)
     for j, name in enumerate(toy.names):
         mean, std, cdf = found[j]
-        errors[name] = float(np.mean(np.abs(mean - exact[0][:, j]) / stds[:, j]))
+        errors[name] = float(np.mean(np.abs(mean - means[:, j]) / stds[:, j]))
         ratios[name] = float(np.median(std / stds[:, j]))
-        truth = test.theta[name]
-        ranks[name] = jax.vmap(jnp.interp, (0, None, 0))(truth, axes[j], cdf)
+        one = lambda truth, cdf, axis=axes[j]: np.interp(truth, axis, cdf)  # noqa: E731
+        ranks[name] = jnp.asarray([*map(one, test.theta[name], np.asarray(cdf))])
     return errors, ratios, check_ranks(ranks, key=jax.random.key(0))
 
 
 # Eight seeds showed errors of 0.04 to 0.12 and widths of 0.97 to 1.02.
-@pytest.mark.parametrize(("dimension", "points"), [(1, 300), (2, 80)])
+@pytest.mark.parametrize(("dimension", "points"), [(1, 200), (2, 60)])
 def test_a_trained_ratio_gives_the_known_posterior(dimension, points):
     toy = TOYS[dimension]
     estimator, history = quiet(
         build(toy, jax.random.key(1)),
-        pairs(toy, 6000, seed=2),
+        pairs(toy, 5000, seed=2),
         key=jax.random.key(3),
         loss=Contrastive(15),
-        steps=1000,
+        steps=800,
         batch_size=64,
         learning_rate=3e-3,
     )

@@ -74,6 +74,12 @@ def test_hue_is_the_phase_and_brightness_the_modulus():
     psi = np.array([[1.0, 1j, -1.0], [0.0, 0.5, -1j], [0.5j, 0.1, 0.2]])
     ax = plot_phase(psi, spacing=1.0)
     plt.gcf().canvas.draw()
+    bar = plt.gcf().axes[-1]
+    assert [text.get_text() for text in bar.get_yticklabels()] == [
+        r"$-\pi$",
+        "0",
+        r"$\pi$",
+    ]
     np.testing.assert_array_equal(picture_at(ax, 1, 0), 0.0)
     np.testing.assert_allclose(picture_at(ax, 1, 1), picture_at(ax, 0, 0) / 2)
     wheel = _hues(np.linspace(-np.pi, np.pi, 100))
