@@ -159,11 +159,10 @@ def _ring_average(nx: int, ny: int, rings: int, dtype) -> Float[Array, "modes ri
     """Weights that average the modes of `rfft2` over rings of wavenumber."""
     kx, ky = np.fft.fftfreq(nx)[:, None], np.fft.rfftfreq(ny)[None]
     k = 2 * np.hypot(kx, ky).ravel()  # 1 at Nyquist
-    # All but the first and (for even ny) the last column stand for two modes.
+    # All but the first column stand for two modes, those in the rings: for even ny the
+    # last column does not, but lies at Nyquist.
     twice = np.full(ky.shape[1], 2.0)
     twice[0] = 1
-    if ny % 2 == 0:
-        twice[-1] = 1
     weight = np.broadcast_to(twice, (nx, ky.shape[1])).ravel()
     index = np.clip((k * rings).astype(int), 0, rings)
     member = (index[:, None] == np.arange(rings)) & (k > 0)[:, None]

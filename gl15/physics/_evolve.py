@@ -13,7 +13,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Complex, Float, Key, UInt32
 
 from gl15.physics._flow import Flow
-from gl15.physics._lanes import pack, unpack
+from gl15.physics._lanes import pack, spread, unpack
 from gl15.physics._noise import LaneNoise
 from gl15.physics._tdgl import TDGL
 from gl15.physics._types import Psi, Scalar
@@ -23,8 +23,8 @@ def evolve(
     tdgl: TDGL,
     psi0: Psi,
     *,
-    t1: float = 2.0,
-    dt: float = 1e-3,
+    t1: float | int = 2.0,
+    dt: float | int = 1e-3,
     ts: Sequence[float] | Float[Array, " times"] | np.ndarray | None = None,
     solver: diffrax.AbstractSolver | None = None,
     adjoint: diffrax.AbstractAdjoint | None = None,
@@ -64,7 +64,7 @@ def evolve(
         ValueError: if `dt` is above the stability limit of explicit Euler, if times or
             shapes do not fit, or if `key` is missing.
     """
-    tdgl.check_psi(psi0)
+    tdgl.check_psi(psi0, "psi0")
     if psi0.ndim != 3:
         raise ValueError(
             f"`psi0` must have shape (2, nx, ny), got {psi0.shape}; use `jax.vmap`, "
@@ -89,7 +89,7 @@ def evolve(
     return eqx.tree_at(lambda s: s.ys, solution, replace_fn=lambda psi: psi[:, 0])
 
 
-def check_step(tdgl: TDGL, dt: float, psi: Psi) -> Psi:
+def check_step(tdgl: TDGL, dt: float | int, psi: Psi) -> Psi:
     """Refuse a step that explicit Euler would amplify.
 
     Args:
@@ -131,8 +131,8 @@ def integrate(
     tdgl: TDGL,
     psi0: Complex[Array, "lanes 2 nx ny"],
     *,
-    t1: float,
-    dt: float,
+    t1: float | int,
+    dt: float | int,
     ts: Sequence[float] | Float[Array, " times"] | np.ndarray | None = None,
     solver: diffrax.AbstractSolver | None = None,
     adjoint: diffrax.AbstractAdjoint | None = None,
@@ -186,15 +186,18 @@ def integrate(
     saveat = (
         diffrax.SaveAt(t1=True)
         if ts is None
-        else diffrax.SaveAt(ts=jnp.clip(jnp.asarray(ts, float) / dt, 0.0, steps))
+        else diffrax.SaveAt(
+            ts=jnp.clip(jnp.asarray(ts, float) / dt, 0.0, steps).astype(dtype)
+        )
     )
     meter = diffrax.TqdmProgressMeter(refresh_steps=max(1, steps // 100))
     solution = diffrax.diffeqsolve(
         terms,
         diffrax.Euler() if solver is None else solver,
-        t0=0.0,
-        t1=float(steps),
-        dt0=1.0,
+        # In the type of the state, or Diffrax promotes the state to that of the time.
+        t0=jnp.zeros((), dtype),
+        t1=jnp.asarray(steps, dtype),
+        dt0=jnp.ones((), dtype),
         y0=pack(psi0),
         saveat=saveat,
         stepsize_controller=diffrax.ConstantStepSize(),
@@ -202,31 +205,35 @@ def integrate(
         max_steps=steps + 1,
         progress_meter=meter if progress else diffrax.NoProgressMeter(),
     )
-    # Interpolation at double-precision times would leave double-precision states.
-    ys = jax.tree.map(lambda a: a.astype(dtype), solution.ys)
-    psi = jax.vmap(lambda state: unpack(state, lanes))(ys)
+    psi = jax.vmap(lambda state: unpack(state, lanes))(solution.ys)
     times = jnp.asarray([t1], float) if ts is None else jnp.asarray(ts, float)
     return eqx.tree_at(
         lambda s: (s.t1, s.ts, s.ys), solution, (jnp.asarray(t1, float), times, psi)
     )
 
 
-def _langevin(tdgl, flow, temperature, keys, dt: float, steps: int, dtype):
-    amplitude = jnp.sqrt(jnp.asarray(temperature) * dt / tdgl.lattice.spacing**2)
-    noise = LaneNoise(keys, 0.0, float(steps), tdgl.lattice.shape, dtype)
-    ny = tdgl.lattice.shape[1]
+class _Amplitude(eqx.Module):
+    """Strength of the noise: one number, or one per column of the lane layout."""
 
-    def scale(t, state, args):
-        row = jnp.tile(amplitude, ny)[None] if amplitude.ndim else amplitude
+    # A module and not a closure, which would be compiled anew at every call.
+    row: Float[Array, "..."]
+
+    def __call__(self, t, state, args) -> lx.DiagonalLinearOperator:
+        del t, args
         diagonal = jax.tree.map(
-            lambda a: jnp.broadcast_to(row, a.shape).astype(a.dtype), state
+            lambda a: jnp.broadcast_to(self.row, a.shape).astype(a.dtype), state
         )
         return lx.DiagonalLinearOperator(diagonal)
 
+
+def _langevin(tdgl, flow, temperature, keys, dt: float, steps: int, dtype):
+    amplitude = jnp.sqrt(jnp.asarray(temperature) * dt / tdgl.lattice.spacing**2)
+    scale = _Amplitude(spread(amplitude, keys.shape[0], tdgl.lattice.shape[1]))
+    noise = LaneNoise(keys, 0.0, float(steps), tdgl.lattice.shape, dtype)
     return diffrax.MultiTerm(diffrax.ODETerm(flow), diffrax.ControlTerm(scale, noise))
 
 
-def _check_times(t1: float, dt: float, ts) -> None:
+def _check_times(t1: float | int, dt: float | int, ts) -> None:
     for name, value in (("t1", t1), ("dt", dt)):
         if not (np.isfinite(value) and value > 0):
             raise ValueError(f"`{name}` must be a positive time, got {value}.")

@@ -34,7 +34,7 @@ class Lattice(eqx.Module):
     def __init__(
         self,
         shape: Sequence[int] = (64, 64),
-        spacing: float = 0.5,
+        spacing: float | int = 0.5,
         boundary: Boundary = "open",
     ):
         """Build a lattice.

@@ -43,7 +43,7 @@ class TwoBand(eqx.Module):
     def __check_init__(self):
         for name in ("diffusion", "alpha", "beta"):
             pair = getattr(self, name)
-            if len(pair) != 2:
+            if not isinstance(pair, tuple) or len(pair) != 2:
                 raise ValueError(
                     f"`{name}` must be a pair, one value per band, got {pair!r}."
                 )

@@ -12,7 +12,7 @@ def quench(
     lattice: Lattice,
     *,
     key: Key[Array, ""] | UInt32[Array, "2"],
-    amplitude: float = 0.5,
+    amplitude: float | int = 0.5,
     dtype=None,
 ) -> Psi:
     r"""Order parameters right after a quench from the normal phase (section III).

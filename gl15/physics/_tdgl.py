@@ -90,11 +90,12 @@ class TDGL(eqx.Module):
             self.lattice, self.material, self.links, lanes=1, dtype=psi.real.dtype
         )
 
-    def check_psi(self, psi: Complex[Array, "..."]) -> None:
+    def check_psi(self, psi: Complex[Array, "..."], name: str = "psi") -> None:
         """Refuse order parameters that do not fit the lattice.
 
         Args:
             psi: order parameters, any leading axes.
+            name: what the caller calls them.
 
         Raises:
             ValueError: if the last three axes are not `(2, nx, ny)`.
@@ -102,7 +103,7 @@ class TDGL(eqx.Module):
         expected = (2, *self.lattice.shape)
         if psi.shape[-3:] != expected:
             raise ValueError(
-                f"`psi` must have shape {expected} (bands, x, y) for this lattice, "
+                f"`{name}` must have shape {expected} (bands, x, y) for this lattice, "
                 f"got {psi.shape}."
             )
 
@@ -184,7 +185,7 @@ class TDGL(eqx.Module):
         return energy.astype(psi.real.dtype)
 
     def current(self, psi: Psi) -> tuple[Float[Array, "nx ny"], Float[Array, "nx ny"]]:
-        r"""Supercurrent on the links, $J = -\partial F_K / \partial A$.
+        r"""Supercurrent on the links, $J = -\delta F_K / \delta A$.
 
         $$
         J_\mu(r) = \tfrac{2}{\mathrm{d}x}\, \mathrm{Im} \sum_{ij} K_{ij}\,

@@ -57,7 +57,7 @@ def growth_rates(
         $(s_+, s_-)$.
     """
     lam = jnp.asarray(eigenvalue)
-    (d1, d2), (a1, a2) = material.diffusion, material.alpha
+    d1, d2, a1, a2 = map(jnp.asarray, (*material.diffusion, *material.alpha))
     mean = -(a1 + a2) / 2 - lam * (d1 + d2) / 2
     half = (a1 - a2) / 2 + lam * (d1 - d2) / 2
     root = jnp.sqrt(half**2 + (material.josephson - lam * material.drag) ** 2)
@@ -77,11 +77,15 @@ def nucleation(material: TwoBand) -> Float[Array, ""]:
     Returns:
         $\lambda_{c2}$.
     """
-    (d1, d2), (a1, a2) = material.diffusion, material.alpha
+    d1, d2, a1, a2 = map(jnp.asarray, (*material.diffusion, *material.alpha))
     eta, nu = material.josephson, material.drag
     a = d1 * d2 - nu**2
     b = d1 * a2 + d2 * a1 + 2 * eta * nu
-    return (-b + jnp.sqrt(b**2 - 4 * a * (a1 * a2 - eta**2))) / (2 * a)
+    # b^2 - 4 a (alpha_1 alpha_2 - eta^2) without its cancellation, which at equal
+    # bands would leave a negative number to take the root of.
+    discriminant = (d1 * a2 - d2 * a1) ** 2
+    discriminant += 4 * (eta * d1 + nu * a1) * (eta * d2 + nu * a2)
+    return (-b + jnp.sqrt(discriminant)) / (2 * a)
 
 
 def relaxation_rates(
@@ -141,7 +145,7 @@ def uniform_density(
     Returns:
         $\rho(t)$.
     """
-    top = 1 + josephson
+    top = 1 + jnp.asarray(josephson)
     return top / (1 + (top / start - 1) * jnp.exp(-2 * top * jnp.asarray(time)))
 
 
