@@ -11,6 +11,10 @@ PLAN ?= laptop
 ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
+# Nearly all of the time is compilation, and a file's tests share what they compile.
+# Several processes with several BLAS threads each would only be in each other's way.
+export OPENBLAS_NUM_THREADS ?= 1
+PARALLEL := --numprocesses=auto --maxprocesses=4 --dist=loadfile
 PACKAGE_EXTRAS := all tests dev
 
 .DEFAULT_GOAL := help
@@ -25,7 +29,7 @@ run: $(VENV)/.installed-all
 	$(BIN)/python examples/recover_josephson.py --plan $(PLAN) $(ARGS)
 
 test: $(VENV)/.installed-tests
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
 slow: $(VENV)/.installed-tests
 	$(BIN)/python -m pytest -m slow $(ARGS)
