@@ -71,21 +71,23 @@ def report(
     image, error = results["image"], results["test"]["mean_abs_error"]
     baselines = "\n".join(f"| {who} | {value} |" for who, value in ELSEWHERE.items())
     truth = "" if image["truth"] is None else f" (true value {image['truth']:.4f})"
-    seconds = "\n".join(f"| {k} | {v:.1f} |" for k, v in results["seconds"].items())
+    times = results["seconds"] | image["seconds"]
+    seconds = "\n".join(f"| {k} | {v:.2f} |" for k, v in times.items())
     low, high = image["interval_95"]
     lattice = simulator.lattice
     return f"""# Recovering the Josephson coupling: plan `{results["plan"]["name"]}`
 
-Sample of {lattice.shape} sites, dx = {lattice.spacing}, {lattice.boundary} boundary,
-B = {simulator.field}, t = {simulator.t1}, dt = {simulator.dt}; eta ~ U(0, 1.5).
+Sample of {lattice.shape[0]} x {lattice.shape[1]} sites, dx = {lattice.spacing},
+{lattice.boundary} boundary, B = {simulator.field}, t = {simulator.t1},
+dt = {simulator.dt}; eta ~ U(0, 1.5).
 All images below were held out.
 gl15 {results["versions"]["gl15"]}, jax {results["versions"]["jax"]}.
 
 ## The image read
 
-`{image["path"]}`: eta = {image["mean"]:.4f} ± {image["std"]:.4f}, 95% interval
-[{low:.4f}, {high:.4f}]{truth}; by NUTS {image["nuts_mean"]:.4f} ±
-{image["nuts_std"]:.4f}.
+`{image["path"]}`: eta = {image["mean"]:.4f} ± {image["std"]:.4f}{truth}, 95% interval
+[{low:.4f}, {high:.4f}].
+By NUTS: {image["nuts_mean"]:.4f} ± {image["nuts_std"]:.4f}.
 
 ![The image](image.png)
 
@@ -107,13 +109,20 @@ gl15 {results["versions"]["gl15"]}, jax {results["versions"]["jax"]}.
 
 ## Calibration
 
+On the {results["sbc"]["images"]} calibration images, the figure too:
+
 {check.to_markdown()}
+
+![Coverage and simulation-based calibration](sbc.png)
+
+On the {results["test"]["images"]} test images:
 
 {cover.to_markdown()}
 
-![Simulation-based calibration](sbc.png)
+## Time of this run
 
-## Time
+Stages found in the folder are read, not repeated. Training took
+{results["training"]["seconds"]:.0f} s when it was done.
 
 | step | seconds |
 |---|---|

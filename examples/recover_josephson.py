@@ -202,20 +202,24 @@ def main(
         seed: seed of everything random.
     """
     budget = PLANS[plan]
-    names = "train fit test calibration recovery image nuts network null figures"
+    names = "train fit test calibration recovery image nuts network figures"
     keys = dict(
-        zip(names.split(), jax.random.split(jax.random.key(seed), 10), strict=True)
+        zip(names.split(), jax.random.split(jax.random.key(seed), 9), strict=True)
     )
     estimator = untrained(budget, keys["network"])
     observation = None
     if image is not None:
         # What cannot be read should be known before an hour of training.
-        observation = gl15.load_observation(image)
-        estimator.check_image(
-            observation.x,
-            spacing=observation.spacing,
-            channel_names=observation.channels,
-        )
+        try:
+            observation = gl15.load_observation(image)
+            estimator.check_image(
+                observation.x,
+                spacing=observation.spacing,
+                channel_names=observation.channels,
+            )
+            jax.eval_shape(estimator.embed, observation.x)  # refuses too small a one
+        except (OSError, ValueError) as error:
+            raise SystemExit(f"error: {error}") from error
     out.mkdir(parents=True, exist_ok=True)
     clock = Clock()
     print(f"plan {plan}: {budget}", flush=True)
@@ -243,7 +247,7 @@ def main(
         table = gl15.recovery_table(gl15.summarize(estimator, recovery))
         bins = gl15.recovery_table(summary, bins=10)
         ranks = gl15.sbc_ranks(estimator, calibration)
-        check = check_ranks(ranks, key=keys["null"])
+        check = check_ranks(ranks, key=keys["figures"])
         cover = gl15.coverage(gl15.sbc_ranks(estimator, test))
 
     truth = None

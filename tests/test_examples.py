@@ -51,9 +51,14 @@ def test_the_main_job_resumes_and_reads_a_file(main_job, tmp_path):
     assert again["test"] == first["test"]
 
 
-def test_an_image_of_another_spacing_is_refused_before_any_work(main_job, tmp_path):
-    image = tmp_path / "coarse.npz"
-    gl15.save_observation(image, gl15.Observation(np.ones((48, 48, 3)), 1.0))
-    with pytest.raises(ValueError, match="spacing"):
+@pytest.mark.parametrize(
+    ("size", "spacing", "message"), [(48, 1.0, "`spacing`"), (32, 0.5, "too small")]
+)
+def test_an_unfit_image_is_refused_before_any_work(
+    main_job, tmp_path, size, spacing, message
+):
+    image = tmp_path / "unfit.npz"
+    gl15.save_observation(image, gl15.Observation(np.ones((size, size, 3)), spacing))
+    with pytest.raises(SystemExit, match=message):
         main_job.main(plan="smoke", out=tmp_path / "runs", image=image)
     assert not (tmp_path / "runs").exists()

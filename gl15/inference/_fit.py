@@ -71,7 +71,8 @@ def fit(
         gradient_clip: largest norm of the gradient, or None.
         averaging: decay per step of an exponential average of the weights, such as
             0.999, which is then what is validated and returned: calmer than the
-            weights of any one step, and so better calibrated. 0 for none.
+            weights of any one step. It starts from the untrained weights and so needs
+            many times 1/(1 - averaging) steps. 0 for none.
         validation: fraction of the ensemble held out, or an ensemble of its own.
         patience: epochs without a better validation loss after which to stop.
         progress: show a progress bar where there is a terminal.

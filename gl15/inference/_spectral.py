@@ -50,7 +50,7 @@ class SpectralEncoder(AbstractEncoder):
         channels: int = 3,
         *,
         rings: int = 21,
-        ratios: tuple[tuple[int, int], ...] = ((0, 1),),
+        ratios: tuple[tuple[int, int], ...] | None = None,
         features: int = 64,
         width: int = 128,
         depth: int = 2,
@@ -71,6 +71,8 @@ class SpectralEncoder(AbstractEncoder):
         Raises:
             ValueError: if `ratios` names a channel that there is not.
         """
+        if ratios is None:
+            ratios = ((0, 1),) if channels > 1 else ()
         if any(not 0 <= c < channels for pair in ratios for c in pair):
             raise ValueError(
                 f"`ratios`={ratios} names channels outside 0..{channels - 1}."

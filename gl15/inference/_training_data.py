@@ -72,8 +72,10 @@ def check(
     smallest = min(len(train), len(held_out))
     if smallest < min(batch_size, contrasts + 1) or len(train) < batch_size:
         raise ValueError(
-            f"`batch_size`={batch_size} with {contrasts} contrasts needs more "
-            f"pairs than {len(train)} for training and {len(held_out)} for validation."
+            f"`batch_size`={batch_size} with {contrasts} contrasts needs at least "
+            f"{batch_size} pairs for training and {min(batch_size, contrasts + 1)} for "
+            f"validation, got {len(train)} and {len(held_out)}; simulate more, raise "
+            "`validation`, or lower both."
         )
     if contrasts >= batch_size:
         raise ValueError(

@@ -104,15 +104,21 @@ def plot_image(
     if len(axes) != 3:
         raise ValueError(f"`axes` must be three, one per channel, got {len(axes)}.")
     top = float(np.max(np.asarray(x)[..., :2]))
+    titles = (r"$|\psi_1|^2$", r"$|\psi_2|^2$", r"$(\nabla\times J)_z$")
     for band in (0, 1):
         plot_density(
             x[..., band],
             spacing=spacing,
-            label=rf"$|\psi_{band + 1}|^2$",
+            label="",
             vmax=top,
             ax=axes[band],
         )
-    plot_curl(x[..., 2], spacing=spacing, ax=axes[2])
+    plot_curl(x[..., 2], spacing=spacing, label="", ax=axes[2])
+    # Plaquettes lie half a pixel beside the sites: one frame for all three.
+    axes[2].set_xlim(axes[0].get_xlim())
+    axes[2].set_ylim(axes[0].get_ylim())
+    for ax, title in zip(axes, titles, strict=True):
+        ax.set_title(title)
     for ax in axes[1:]:
         ax.set_ylabel("")
     return axes

@@ -85,12 +85,12 @@ def load_observation(path: str | os.PathLike) -> Observation:
         raise FileNotFoundError(f"{name}: there is no such image file.")
     if Path(path).stat().st_size == 0:
         raise ValueError(f"{name} is an empty file; {_REMEDY}")
+    if not zipfile.is_zipfile(path):
+        raise ValueError(f"{name} is not an .npz archive; {_REMEDY}")
     try:
         # NumPy leaves a damaged archive open that it opened itself.
         with open(path, "rb") as file:
             loaded = np.load(file, allow_pickle=False)
-            if isinstance(loaded, np.ndarray):
-                raise ValueError("it is one array, not an .npz archive of several")
             arrays = {key: loaded[key] for key in loaded.files}
     # A flipped byte may claim another compression or spoil a compressed stream.
     except (

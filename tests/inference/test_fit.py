@@ -365,12 +365,18 @@ def test_a_loss_that_is_no_longer_finite_is_an_error():
 @pytest.mark.parametrize(
     ("arguments", "match"),
     [
-        ({"batch_size": 97}, "`batch_size`=97 .* than 96 for training and 64"),
+        ({"batch_size": 97}, "97 pairs for training .* got 96 and 64; simulate more"),
         ({"loss": Contrastive(32)}, "32 contrasts, .* `batch_size`=32 holds 31"),
         ({"validation": 0.0}, "`validation` must be a fraction .* got 0.0"),
         ({"validation": 1.0}, "`validation` must be a fraction .* got 1.0"),
-        ({"validation": 0.01, "loss": Contrastive(7)}, "95 for training and 1 for"),
-        ({"validation": HELD_OUT[:3], "loss": Contrastive(7)}, "and 3 for validation"),
+        (
+            {"validation": 0.01, "loss": Contrastive(7)},
+            "8 for validation, got .* 1;",
+        ),
+        (
+            {"validation": HELD_OUT[:3], "loss": Contrastive(7)},
+            "8 for .* got 96 and 3;",
+        ),
         (
             {"validation": Ensemble({"a": HELD_OUT.theta["a"]}, HELD_OUT.x)},
             r"missing \['b'\]",

@@ -109,7 +109,7 @@ BAD = {
     "truncated": (truncate, REMEDY),
     "damaged": (flip_a_byte, REMEDY),
     "text": (write_text, REMEDY),
-    "npy": (write_one_array, f"one array, not an .npz archive.*{REMEDY}"),
+    "npy": (write_one_array, f"is not an .npz archive.*{REMEDY}"),
     "zip": (write_a_zip_of_something_else, f"lacks.*readme.*{REMEDY}"),
     "pickled": (write_objects, f"allow_pickle=False.*{REMEDY}"),
     "no spacing": (without_spacing, rf"lacks \['spacing'\].*\['x'\].*{REMEDY}"),
