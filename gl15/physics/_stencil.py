@@ -91,7 +91,6 @@ class Stencil(eqx.Module):
     def _run(self, padded, rows: slice, nx: int, width: int, body: Body):
         b = self.lanes
         centres, sums = [], []
-        links_x = 0
         for re, im in padded:
 
             def shifted(up: int, right: int, re=re, im=im) -> Pair:
@@ -103,7 +102,6 @@ class Stencil(eqx.Module):
                 _times(_rows(self.forward, rows), shifted(0, 1)),
                 _times_conjugate(_rows(self.backward, rows), shifted(0, -1)),
             ]
-            links_x = 0
             for up in (1, -1):
                 # The link between a row and the next is stored with the lower row.
                 lower = rows.start if up == 1 else rows.start - 1
@@ -111,7 +109,6 @@ class Stencil(eqx.Module):
                 crosses = lower < 0 or upper > nx - 1
                 if crosses and self.seam is None:
                     continue
-                links_x += 1
                 link = self.seam if crosses else self.x
                 neighbour = shifted(up, 0)
                 if link is not None:
@@ -121,6 +118,9 @@ class Stencil(eqx.Module):
                 terms.append(neighbour)
             centres.append(shifted(0, 0))
             sums.append(functools.reduce(_add, terms))
+        links_x = int(rows.start > 0) + int(rows.stop < nx)
+        if self.seam is not None:
+            links_x = 2
         degree = links_x + self._links_y(width, centres[0][0].dtype)
         return body(rows, tuple(centres), tuple(sums), degree)
 
