@@ -180,18 +180,17 @@ class _Trainer(eqx.Module):
         average = optax.incremental_update(weights, average, 1 - self.averaging)
         return (weights, average, state), value
 
-    @eqx.filter_jit
     def validate(self, weights, frozen, z, theta: Mapping) -> Float[Array, ""]:
         """Mean loss over whole batches in the order given, so with fixed contrasts."""
         size = min(self.batch_size, len(z))
-        batches = len(z) // size
+        rows = jnp.arange(len(z) // size * size).reshape(-1, size)
+        values = [self._held_out(weights, frozen, z, theta, batch) for batch in rows]
+        return jnp.stack(values).mean()
 
-        def one(rows: Array) -> Float[Array, ""]:
-            batch = {name: value[rows] for name, value in theta.items()}
-            return _loss(weights, frozen, batch, z[rows], self.loss)
-
-        rows = jnp.arange(batches * size).reshape(batches, size)
-        return jax.lax.map(one, rows).mean()
+    @eqx.filter_jit
+    def _held_out(self, weights, frozen, z, theta: Mapping, rows: Array):
+        batch = {name: value[rows] for name, value in theta.items()}
+        return _loss(weights, frozen, batch, z[rows], self.loss)
 
 
 def trainable(estimator: RatioEstimator) -> Any:
