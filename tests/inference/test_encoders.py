@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gl15.inference import ConvEncoder, MLPEncoder, SpectralEncoder
+from gl15.inference import _encoders, ConvEncoder, MLPEncoder, SpectralEncoder
 
 
 KEY = jax.random.key(0)
@@ -261,3 +261,15 @@ def test_every_encoder_keeps_its_promises(name):
     with jax.enable_x64(False):
         single = summarise(encoder, x.astype(jnp.float32))
     assert single.dtype == jnp.float32
+
+
+def test_both_forms_of_the_convolution_agree():
+    """The CPU's product of matrices and the accelerators' convolution are one map."""
+    image = jax.random.normal(KEY, (7, 6, 2))
+    weight = jax.random.normal(jax.random.key(1), (4, 2, 3, 3))
+    np.testing.assert_allclose(
+        _encoders._product(image, weight),
+        _encoders._convolution(image, weight),
+        rtol=1e-12,
+        atol=1e-12,
+    )
