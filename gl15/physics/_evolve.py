@@ -12,6 +12,8 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Complex, Float, Key, UInt32
 
+from gl15.physics._compile import compiled
+from gl15.physics._euler import EulerSteps
 from gl15.physics._flow import Flow
 from gl15.physics._lanes import pack, spread, unpack
 from gl15.physics._noise import LaneNoise
@@ -71,10 +73,16 @@ def evolve(
             "or `gl15.simulate` for an ensemble."
         )
     _check_times(t1, dt, ts)
-    solver = diffrax.Euler() if solver is None else solver
-    if isinstance(solver, diffrax.Euler):
+    if solver is None or isinstance(solver, diffrax.Euler):
         psi0 = check_step(tdgl, dt, psi0)
-    solution = integrate(
+    arrays = tdgl, psi0, ts, temperature, key
+    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(arrays)):
+        run = integrate
+    else:
+        run = compiled(integrate)
+        # Known when it is compiled, so that saved states are ends of runs of steps.
+        ts = None if ts is None else tuple(np.asarray(ts, float).tolist())
+    solution = run(
         tdgl,
         psi0[None],
         t1=t1,
@@ -113,11 +121,12 @@ def check_step(tdgl: TDGL, dt: float | int, psi: Psi) -> Psi:
             "see `tdgl.max_stable_step()`.",
         )
     with jax.ensure_compile_time_eval():
-        if bad := int(psi.size - jnp.isfinite(psi).sum()):
-            raise ValueError(
-                f"`psi0` holds {bad} values that are NaN or infinite, of {psi.size}."
-            )
-        limit = float(tdgl.max_stable_step(psi))
+        bad, limit = _look(tdgl, psi)
+    if bad:
+        raise ValueError(
+            f"`psi0` holds {bad} values that are NaN or infinite, of {psi.size}."
+        )
+    limit = float(limit)
     if not dt <= limit:
         raise ValueError(
             f"`dt`={dt:g} is above the stability limit {limit:.6g} of explicit Euler "
@@ -125,6 +134,12 @@ def check_step(tdgl: TDGL, dt: float | int, psi: Psi) -> Psi:
             "(`tdgl.max_stable_step()`)."
         )
     return psi
+
+
+@eqx.filter_jit
+def _look(tdgl: TDGL, psi: Psi) -> tuple[Array, Array]:
+    """How many values are not finite, and the largest stable step."""
+    return psi.size - jnp.isfinite(psi).sum(), tdgl.max_stable_step(psi)
 
 
 def integrate(
@@ -173,16 +188,28 @@ def integrate(
     flow = Flow.build(
         tdgl.lattice, tdgl.material, tdgl.links, lanes=lanes, dtype=dtype, dt=dt
     )
-    noiseless = isinstance(temperature, float | int) and temperature == 0
-    if noiseless:
-        terms = diffrax.ODETerm(flow)
-    else:
+    noise = None
+    if not (isinstance(temperature, float | int) and temperature == 0):
         if keys is None:
             raise ValueError(
                 "`key` is needed for thermal noise: `temperature` is "
                 f"{temperature}, pass `key=jax.random.key(...)`."
             )
-        terms = _langevin(tdgl, flow, temperature, keys, dt, steps, dtype)
+        noise = _thermal_noise(tdgl, temperature, keys, dt, steps, dtype)
+    runs = solver is None and (
+        adjoint is None or isinstance(adjoint, diffrax.RecursiveCheckpointAdjoint)
+    )
+    ends = _ends_of_runs(steps, dt, ts) if runs else np.arange(steps + 1)
+    count, length = len(ends) - 1, int(np.diff(ends).max())
+    if runs:
+        terms = EulerSteps(flow, noise, length)
+    elif noise is None:
+        terms = diffrax.ODETerm(flow)
+    else:
+        terms = diffrax.MultiTerm(diffrax.ODETerm(flow), noise)
+    if adjoint is None:
+        # The ends of all runs are kept: none is run again to find another.
+        adjoint = diffrax.RecursiveCheckpointAdjoint(checkpoints=count)
     saveat = (
         diffrax.SaveAt(t1=True)
         if ts is None
@@ -190,26 +217,44 @@ def integrate(
             ts=jnp.clip(jnp.asarray(ts, float) / dt, 0.0, steps).astype(dtype)
         )
     )
-    meter = diffrax.TqdmProgressMeter(refresh_steps=max(1, steps // 100))
+    meter = diffrax.TqdmProgressMeter(refresh_steps=max(1, count // 100))
     solution = diffrax.diffeqsolve(
         terms,
         diffrax.Euler() if solver is None else solver,
         # In the type of the state, or Diffrax promotes the state to that of the time.
         t0=jnp.zeros((), dtype),
         t1=jnp.asarray(steps, dtype),
-        dt0=jnp.ones((), dtype),
+        dt0=None,
         y0=pack(psi0),
         saveat=saveat,
-        stepsize_controller=diffrax.ConstantStepSize(),
-        adjoint=diffrax.RecursiveCheckpointAdjoint() if adjoint is None else adjoint,
-        max_steps=steps + 1,
+        stepsize_controller=diffrax.StepTo(jnp.asarray(ends, dtype)),
+        adjoint=adjoint,
+        max_steps=count + 1,
         progress_meter=meter if progress else diffrax.NoProgressMeter(),
     )
     psi = jax.vmap(lambda state: unpack(state, lanes))(solution.ys)
     times = jnp.asarray([t1], float) if ts is None else jnp.asarray(ts, float)
+    stats = solution.stats | {"num_steps": jnp.asarray(steps)}
     return eqx.tree_at(
-        lambda s: (s.t1, s.ts, s.ys), solution, (jnp.asarray(t1, float), times, psi)
+        lambda s: (s.t1, s.ts, s.ys, s.stats),
+        solution,
+        (jnp.asarray(t1, float), times, psi, stats),
     )
+
+
+def _ends_of_runs(steps: int, dt: float, ts) -> np.ndarray:
+    """Where runs of about the square root of all steps end, and saved states are.
+
+    A state between two steps is interpolated between the two.
+    """
+    if isinstance(ts, Tracer):
+        return np.arange(steps + 1)
+    saved = np.asarray([] if ts is None else ts, float) / dt
+    near = np.round(saved)
+    saved = np.where(np.abs(saved - near) < 1e-6 * steps, near, saved)
+    length = math.isqrt(steps - 1) + 1
+    ends = (np.arange(0, steps, length), [steps], np.floor(saved), np.ceil(saved))
+    return np.unique(np.clip(np.concatenate(ends), 0, steps).astype(int))
 
 
 class _Amplitude(eqx.Module):
@@ -220,17 +265,15 @@ class _Amplitude(eqx.Module):
 
     def __call__(self, t, state, args) -> lx.DiagonalLinearOperator:
         del t, args
-        diagonal = jax.tree.map(
-            lambda a: jnp.broadcast_to(self.row, a.shape).astype(a.dtype), state
-        )
-        return lx.DiagonalLinearOperator(diagonal)
+        diagonal = jnp.broadcast_to(self.row, state.shape)
+        return lx.DiagonalLinearOperator(diagonal.astype(state.dtype))
 
 
-def _langevin(tdgl, flow, temperature, keys, dt: float, steps: int, dtype):
+def _thermal_noise(tdgl, temperature, keys, dt: float, steps: int, dtype):
     amplitude = jnp.sqrt(jnp.asarray(temperature) * dt / tdgl.lattice.spacing**2)
     scale = _Amplitude(spread(amplitude, keys.shape[0], tdgl.lattice.shape[1]))
     noise = LaneNoise(keys, 0.0, float(steps), tdgl.lattice.shape, dtype)
-    return diffrax.MultiTerm(diffrax.ODETerm(flow), diffrax.ControlTerm(scale, noise))
+    return diffrax.ControlTerm(scale, noise)
 
 
 def _check_times(t1: float | int, dt: float | int, ts) -> None:

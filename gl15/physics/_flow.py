@@ -1,10 +1,13 @@
 """The TDGL flow, laid out for the machine: what the integrator calls at every step."""
 
+from typing import Any, NamedTuple
+
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from gl15.physics._lanes import Packed, Pair, spread
+from gl15.physics._lanes import Packed, Pair, split, spread
 from gl15.physics._lattice import Lattice
 from gl15.physics._links import Links
 from gl15.physics._material import TwoBand
@@ -62,31 +65,100 @@ class Flow(eqx.Module):
         )
 
     def __call__(self, t, state: Packed, args=None) -> Packed:
-        """Increment of the state over one step, `[nx, ny * lanes]` each."""
-        first, second = self.stencil.sweep(state, self._increments)
-        return first, second
+        """Increment of the state over one step."""
+        del t, args
 
-    def _increments(self, rows: slice, centres, sums, degree) -> tuple[Pair, ...]:
+        def body(rows, centres, sums, degree):
+            damping = [
+                _at(beta, rows) * _dot(psi, psi)
+                for beta, psi in zip(self.beta, centres, strict=True)
+            ]
+            return self._linear(rows, centres, sums, degree, damping)
+
+        return self.stencil.sweep(state, body)
+
+    def step(self, state: Packed) -> Packed:
+        """The state one explicit Euler step later, written over the old one."""
+
+        def body(rows, centres, sums, degree):
+            damping = [
+                _at(beta, rows) * _dot(psi, psi)
+                for beta, psi in zip(self.beta, centres, strict=True)
+            ]
+            increments = self._linear(rows, centres, sums, degree, damping)
+            return tuple(map(jnp.add, jax.tree.leaves(centres), increments))
+
+        return self.stencil.sweep(state, body)
+
+    def pull(self, state: Packed, cotangent: Packed) -> Packed:
+        r"""Transpose of a step's derivative: one step of reverse-mode differentiation.
+
+        The sums over neighbours are symmetric, so this is again a sweep, over the
+        cotangent.
+
+        Args:
+            state: where the step began.
+            cotangent: of where it ended.
+
+        Returns:
+            The cotangent of `state`.
+        """
+        whole = split(state)
+
+        def body(rows, centres, sums, degree):
+            states = [(re[rows], im[rows]) for re, im in whole]
+            betas = [_at(beta, rows) for beta in self.beta]
+            damping = [
+                beta * _dot(psi, psi) for beta, psi in zip(betas, states, strict=True)
+            ]
+            moved = self._linear(rows, centres, sums, degree, damping)
+            return tuple(
+                c
+                + moved[2 * i + part]
+                - 2 * betas[i] * _dot(states[i], centres[i]) * states[i][part]
+                for i in (0, 1)
+                for part, c in enumerate(centres[i])
+            )
+
+        return self.stencil.sweep(cotangent, body)
+
+    @staticmethod
+    def local_slopes(state: Packed, cotangent: Packed) -> "LocalSlopes":
+        """What a step's local coefficients gain at every site, in reverse mode."""
+        first, second = split(state)
+        c_first, c_second = split(cotangent)
+        along = _dot(first, c_first), _dot(second, c_second)
+        return LocalSlopes(
+            alpha=(-along[0], -along[1]),
+            beta=(-_dot(first, first) * along[0], -_dot(second, second) * along[1]),
+            josephson=_dot(first, c_second) + _dot(second, c_first),
+        )
+
+    def _linear(self, rows: slice, centres, sums, degree, damping):
+        """All but the cubic term, which enters as a damping of each band."""
         eta = _at(self.josephson, rows)
         increments = []
         for i, j in ((0, 1), (1, 0)):
-            (re, im), (other_re, other_im) = centres[i], centres[j]
             k = _at(self.stiffness[i], rows)
-            local = (
-                -k * degree
-                - _at(self.alpha[i], rows)
-                - _at(self.beta[i], rows) * (re * re + im * im)
-            )
+            local = -k * degree - _at(self.alpha[i], rows) - damping[i]
             coupling = eta
-            d_re = local * re + k * sums[i][0]
-            d_im = local * im + k * sums[i][1]
             if self.drag is not None:
                 drag = _at(self.drag, rows)
                 coupling = eta - drag * degree
-                d_re = d_re + drag * sums[j][0]
-                d_im = d_im + drag * sums[j][1]
-            increments.append((d_re + coupling * other_re, d_im + coupling * other_im))
+            for part in (0, 1):
+                d = local * centres[i][part] + k * sums[i][part]
+                if self.drag is not None:
+                    d = d + drag * sums[j][part]
+                increments.append(d + coupling * centres[j][part])
         return tuple(increments)
+
+
+class LocalSlopes(NamedTuple):
+    """Slopes of the coefficients that act site by site, maps `[nx, ny * lanes]`."""
+
+    alpha: tuple[Any, Any]
+    beta: tuple[Any, Any]
+    josephson: Any
 
 
 def _at(coefficient: Float[Array, "..."], rows: slice):
@@ -94,3 +166,7 @@ def _at(coefficient: Float[Array, "..."], rows: slice):
     if coefficient.ndim == 0 or coefficient.shape[0] == 1:
         return coefficient
     return coefficient[rows]
+
+
+def _dot(a: Pair, b: Pair) -> Float[Array, "..."]:
+    return a[0] * b[0] + a[1] * b[1]

@@ -1,10 +1,13 @@
 r"""The lane layout: how many simulations lie side by side in memory.
 
-The flow runs on real arrays `[nx, ny * lanes]`: column `y * lanes + lane` holds site
-y of simulation `lane`. Neighbours along y are then `lanes` columns away, each row is
-one contiguous run, and all that XLA makes of the stencil is vector loads, fused
-multiply-adds and stores. Complex arithmetic and a batch axis of its own, inside or
-outside, defeat its vectoriser and are several times slower.
+The flow runs on one real array `[4 * nx, ny * lanes]`. Its rows are those of
+$\mathrm{Re}\,\psi_1$, then of $\mathrm{Im}\,\psi_1$, $\mathrm{Re}\,\psi_2$ and
+$\mathrm{Im}\,\psi_2$; its column `y * lanes + lane` holds site y of simulation `lane`.
+Neighbours along y are then `lanes` columns away, each row is one contiguous run, and
+all that XLA makes of the stencil is vector loads, fused multiply-adds and stores.
+Complex arithmetic and a batch axis of its own, inside or outside, defeat its
+vectoriser and are several times slower; several arrays instead of one are several
+times slower to keep for a gradient.
 """
 
 from typing import TypeAlias
@@ -18,30 +21,29 @@ from jaxtyping import Array, Complex, Float
 #: links in a shape that broadcasts against it.
 Pair: TypeAlias = tuple[Float[Array, "..."], Float[Array, "..."]]
 
-#: The state that Diffrax integrates: one pair per band.
-Packed: TypeAlias = tuple[Pair, Pair]
+#: The state that Diffrax integrates.
+Packed: TypeAlias = Float[Array, "rows width"]
 
 
 def pack(psi: Complex[Array, "lanes 2 nx ny"]) -> Packed:
     """Order parameters of several simulations in the lane layout."""
-
-    def lay(band: Float[Array, "lanes nx ny"]) -> Float[Array, "nx width"]:
-        return jnp.moveaxis(band, 0, -1).reshape(band.shape[1], -1)
-
-    first, second = psi[:, 0], psi[:, 1]
-    return (
-        (lay(first.real), lay(first.imag)),
-        (lay(second.real), lay(second.imag)),
-    )
+    lanes, _, nx, ny = psi.shape
+    parts = jnp.stack([psi.real, psi.imag], 2)
+    return jnp.moveaxis(parts, 0, -1).reshape(4 * nx, ny * lanes)
 
 
 def unpack(state: Packed, lanes: int) -> Complex[Array, "lanes 2 nx ny"]:
     """The inverse of `pack`."""
+    rows, width = state.shape
+    parts = jnp.moveaxis(state.reshape(2, 2, rows // 4, width // lanes, lanes), -1, 0)
+    return jax.lax.complex(parts[:, :, 0], parts[:, :, 1])
 
-    def lift(band: Float[Array, "nx width"]) -> Float[Array, "lanes nx ny"]:
-        return jnp.moveaxis(band.reshape(band.shape[0], -1, lanes), -1, 0)
 
-    return jnp.stack([jax.lax.complex(lift(re), lift(im)) for re, im in state], axis=1)
+def split(state: Float[Array, "rows w"]) -> tuple[Pair, Pair]:
+    """The four parts of a state, or of one with ghost columns, band by band."""
+    nx = state.shape[0] // 4
+    parts = [state[i * nx : (i + 1) * nx] for i in range(4)]
+    return (parts[0], parts[1]), (parts[2], parts[3])
 
 
 def spread(coefficient, lanes: int, ny: int):

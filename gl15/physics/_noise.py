@@ -1,5 +1,7 @@
 """Thermal noise, drawn simulation by simulation so that batching changes nothing."""
 
+import math
+
 import diffrax
 import equinox as eqx
 import jax
@@ -37,7 +39,8 @@ class LaneNoise(diffrax.AbstractPath):
 
         def draw(key) -> Float[Array, "2 2 nx ny"]:
             noise_key = jax.random.fold_in(key, step)
-            return jax.random.normal(noise_key, (2, 2, *self.shape), self.dtype)
+            flat = jax.random.normal(noise_key, 4 * math.prod(self.shape), self.dtype)
+            return flat.reshape(2, 2, *self.shape)
 
         parts = jax.vmap(draw)(self.keys) * jnp.sqrt(t1 - t0).astype(self.dtype)
         return pack(jax.lax.complex(parts[:, :, 0], parts[:, :, 1]))

@@ -119,15 +119,14 @@ class TDGL(eqx.Module):
         self.check_psi(psi)
 
         def body(rows, centres, sums, degree):
-            return jax.tree.map(
-                lambda total, centre: (total - degree * centre) / spacing**2,
-                sums,
-                centres,
+            parts = zip(jax.tree.leaves(sums), jax.tree.leaves(centres), strict=True)
+            return tuple(
+                (total - degree * centre) / spacing**2 for total, centre in parts
             )
 
         spacing = self.lattice.spacing
         laplacian = self._flow(psi).stencil.sweep(pack(psi[None]), body)
-        return unpack((laplacian[0], laplacian[1]), lanes=1)[0]
+        return unpack(laplacian, lanes=1)[0]
 
     def forward_hops(self, psi: Psi) -> tuple[Psi, Psi]:
         r"""Neighbours carried back along the links, $U_\mu(r)\,\psi_i(r + \mu)$.

@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import as_completed, ThreadPoolExecutor
 from contextlib import closing
 from typing import Any, cast, Literal, Protocol, runtime_checkable, TypeAlias
@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float, Key, PRNGKeyArray, UInt32
 from tqdm.auto import tqdm
 
+from gl15.physics._compile import compiled
 from gl15.simulation._ensemble import Ensemble
 from gl15.simulation._plan import describe_plan
 from gl15.simulation._prior import Prior, Theta
@@ -189,17 +190,6 @@ def _batch(simulator: Simulator, theta: Theta, keys: Keys):
     return batch(theta, keys)
 
 
-def _compiled() -> Callable:
-    """`_batch`, compiled once for each simulator and batch size."""
-    jit: Callable[..., Any] = eqx.filter_jit  # its overloads leave out JAX's options
-    if jax.default_backend() != "cpu":
-        return jit(_batch)
-    # The stencil is made of long vector runs: 512-bit registers where they exist.
-    # Batches, not the loops inside them, are spread over the cores.
-    options = {"xla_cpu_prefer_vector_width": 512, "xla_cpu_multi_thread_eigen": False}
-    return jit(_batch, compiler_options=options)
-
-
 def _run_all(
     simulator: Simulator,
     results: Memory | Store,
@@ -240,7 +230,8 @@ def _batches(
 ) -> Generator[tuple[slice, np.ndarray], None, None]:
     """Which simulations, and their observations, batch by batch as they are done."""
     theta, size, total = results.theta, results.size, keys.shape[0]
-    run = _compiled()
+    # Compiled once for each simulator and batch size.
+    run = compiled(_batch)
 
     def one(start: int) -> tuple[slice, np.ndarray]:
         # The last batch is filled up with simulations already done: one shape, and so

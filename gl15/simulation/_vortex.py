@@ -186,11 +186,7 @@ class VortexSimulator(eqx.Module):
         densest = jnp.full((2, *self.lattice.shape), self.amplitude * (1 + 1j))
         couplings = {k: jnp.asarray(v) for k, v in columns.items() if k != "B"}
 
-        def limit(one: Theta) -> Float[Array, ""]:
-            return TDGL(self.lattice, self._material(one)).max_stable_step(densest)
-
-        each = jax.jit(jax.vmap(limit) if couplings else limit)
-        limits = np.atleast_1d(each(couplings))
+        limits = np.atleast_1d(self._largest_stable_steps(couplings, densest))
         bad = np.flatnonzero(~(self.dt <= limits))
         if bad.size == 0:
             return
@@ -207,6 +203,15 @@ class VortexSimulator(eqx.Module):
             f"{bad.size} of {limits.size} theta, the first {first}; use "
             f"`dt` <= {worst:.4g}."
         )
+
+    @eqx.filter_jit
+    def _largest_stable_steps(
+        self, couplings: Theta, psi: Complex[Array, "2 nx ny"]
+    ) -> Float[Array, "..."]:
+        def limit(one: Theta) -> Float[Array, ""]:
+            return TDGL(self.lattice, self._material(one)).max_stable_step(psi)
+
+        return jax.vmap(limit)(couplings) if couplings else limit(couplings)
 
     def _check_names(self, theta: Theta) -> None:
         unknown = sorted(set(theta) - set(self.names))
