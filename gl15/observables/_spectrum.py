@@ -1,26 +1,37 @@
-r"""Power spectra of images and their radial averages.
+r"""Power spectra of images, in two dimensions and averaged over rings.
 
 Wave vectors are physical, $k = 2\pi m / (N\,\mathrm{d}x)$. An image is transformed as
-if it were periodic; in an open sample the mismatch of opposite edges leaks some power
-along the axes.
+if it were periodic, which a torus is, exactly; for an open sample there are windows.
 """
 
-from collections.abc import Sequence
 from functools import partial
-from typing import TypeAlias
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jaxtyping import Array, Complex, Float, Int, Shaped
+from jaxtyping import Array, Complex, Float
 
-
-Edges: TypeAlias = Sequence[float] | Float[np.ndarray, " edges"]
+from gl15.observables._image import densities
+from gl15.observables._rings import (
+    check_spacing,
+    default_edges,
+    Edges,
+    ring_average,
+    ring_indices,
+    ring_wave_numbers,
+)
+from gl15.observables._windows import check_window, white_power, Window, window_weights
+from gl15.physics import TDGL
 
 
 def structure_factor(
-    rho: Float[Array, "nx ny"], spacing: float = 0.5, edges: Edges | None = None
+    rho: Float[Array, "nx ny"],
+    spacing: float = 0.5,
+    edges: Edges | None = None,
+    *,
+    window: Window = None,
 ) -> tuple[Float[Array, " rings"], Float[Array, " rings"]]:
     r"""Static structure factor, radially averaged.
 
@@ -30,13 +41,16 @@ def structure_factor(
     $$
 
     with the unnormalised discrete transform: for values that are independent from
-    pixel to pixel, S is their variance at every k.
+    pixel to pixel, S is their variance at every k, with a window or without.
 
     Args:
         rho: density, or any channel of an image.
         spacing: pixel spacing.
         edges: edges of the rings, rising; a ring is (low, high]. By default rings of
             width $2\pi/L$ centred on multiples of it, up to the Nyquist wave number.
+        window: `"hann"` for an open sample, whose opposite edges do not continue each
+            other; `None` is exact for a torus. A window mixes neighbouring wave
+            vectors: the first ring then says little of its own.
 
     Returns:
         Mean wave number of each ring, and S there.
@@ -45,8 +59,8 @@ def structure_factor(
         ValueError: if a ring reaches beyond the Nyquist wave number or is narrower
             than the spacing of the wave vectors, or if `rho` is not finite.
     """
-    _check_finite("rho", rho)
-    return _radial(rho, rho, spacing, edges)
+    check_finite("rho", rho)
+    return _radial(rho, rho, spacing, edges, window)
 
 
 def cross_structure_factor(
@@ -54,6 +68,8 @@ def cross_structure_factor(
     second: Float[Array, "nx ny"],
     spacing: float = 0.5,
     edges: Edges | None = None,
+    *,
+    window: Window = None,
 ) -> tuple[Float[Array, " rings"], Float[Array, " rings"]]:
     r"""Cross spectrum of two images, real part, radially averaged.
 
@@ -65,6 +81,7 @@ def cross_structure_factor(
         second: another.
         spacing: pixel spacing.
         edges: edges of the rings, as in `structure_factor`.
+        window: as in `structure_factor`.
 
     Returns:
         Mean wave number of each ring, and the cross spectrum there.
@@ -72,144 +89,144 @@ def cross_structure_factor(
     Raises:
         ValueError: as `structure_factor` does.
     """
-    _check_finite("first", first)
-    _check_finite("second", second)
-    return _radial(first, second, spacing, edges)
+    check_finite("first", first)
+    check_finite("second", second)
+    return _radial(first, second, spacing, edges, window)
+
+
+def structure_factor_map(
+    rho: Float[Array, "nx ny"],
+    spacing: float = 0.5,
+    *,
+    other: Float[Array, "nx ny"] | None = None,
+    window: Window = None,
+) -> tuple[Float[Array, " nx"], Float[Array, " ny"], Float[Array, "nx ny"]]:
+    r"""Static structure factor at every wave vector, $S(k_x, k_y)$.
+
+    Bragg peaks and anisotropy show here that a radial average would hide.
+
+    Args:
+        rho: density, or any channel of an image.
+        spacing: pixel spacing.
+        other: another image: then the cross spectrum of the two, real part.
+        window: as in `structure_factor`.
+
+    Returns:
+        $k_x$ and $k_y$, rising, with zero in the middle, and S there.
+
+    Raises:
+        ValueError: if an image or `spacing` is not finite.
+    """
+    check_finite("rho", rho)
+    second = rho if other is None else other
+    check_finite("other", second)
+    check_spacing(spacing)
+    S = jnp.fft.fftshift(jnp.real(cross_power(rho, second, window)))
+    k_x, k_y = (
+        jnp.asarray(np.fft.fftshift(2 * np.pi * np.fft.fftfreq(n, spacing)), S.dtype)
+        for n in rho.shape
+    )
+    return k_x, k_y, S
+
+
+class DensitySpectra(eqx.Module):
+    """Structure factors of the two densities, averaged over rings.
+
+    Attributes:
+        k: mean wave number of each ring.
+        bands: structure factor of each band's density.
+        cross: cross spectrum of the two, real part.
+    """
+
+    k: Float[Array, " rings"]
+    bands: Float[Array, "2 rings"]
+    cross: Float[Array, " rings"]
+
+    @property
+    def total(self) -> Float[Array, "*runs rings"]:
+        r"""Structure factor of $\rho_1 + \rho_2$, $S_{11} + S_{22} + 2 S_{12}$."""
+        return jnp.sum(self.bands, axis=-2) + 2 * self.cross
+
+    @property
+    def coherence(self) -> Float[Array, "*runs rings"]:
+        r"""$S_{12}/\sqrt{S_{11} S_{22}}$, from -1 to 1; NaN for flat bands."""
+        return self.cross / jnp.sqrt(jnp.prod(self.bands, axis=-2))
+
+
+def density_spectra(
+    tdgl: TDGL, psi: Complex[Array, "2 nx ny"], edges: Edges | None = None
+) -> DensitySpectra:
+    """Density-density structure factors of a state: per band, cross and total.
+
+    Exact on a torus; in an open sample through Hann's window.
+
+    Args:
+        tdgl: the sample, for its spacing and its boundary.
+        psi: order parameters.
+        edges: edges of the rings, as in `structure_factor`.
+
+    Returns:
+        The structure factors.
+
+    Raises:
+        ValueError: as `structure_factor` does.
+    """
+    tdgl.check_psi(psi)
+    check_finite("psi", psi)
+    first, second = densities(psi)
+    spacing = tdgl.lattice.spacing
+    window = "hann" if tdgl.lattice.is_open else None
+    pairs = ((first, first), (second, second), (first, second))
+    spectra = [_radial(*pair, spacing, edges, window) for pair in pairs]
+    bands = jnp.stack([S for _, S in spectra[:2]])
+    return DensitySpectra(k=spectra[0][0], bands=bands, cross=spectra[2][1])
 
 
 def cross_power(
-    first: Float[Array, "nx ny"], second: Float[Array, "nx ny"]
+    first: Float[Array, "nx ny"],
+    second: Float[Array, "nx ny"],
+    window: Window = None,
 ) -> Complex[Array, "nx ny"]:
     r"""Cross spectrum $\delta\hat\rho_1 \delta\hat\rho_2^* / (n_x n_y)$ of two images.
 
     Args:
         first: an image.
         second: another; the same one gives the power, as a complex number.
+        window: as in `structure_factor`; the spectrum is divided by what white noise
+            shows through it, instead of by the number of pixels.
 
     Returns:
-        The spectrum in the order of `jnp.fft.fft2`; its mean is the covariance of the
-        pixels.
+        The spectrum in the order of `jnp.fft.fft2`; without a window its mean is the
+        covariance of the pixels.
     """
-    transforms = [jnp.fft.fft2(image - jnp.mean(image)) for image in (first, second)]
-    return transforms[0] * transforms[1].conj() / first.size
+    shape = (first.shape[0], first.shape[1])
+    weights = window_weights(shape, window)
+    norm = (
+        first.size if window is None else jnp.asarray(white_power(weights), first.dtype)
+    )
+    weights = jnp.asarray(weights, first.dtype)
+    images = [weights * (rho - jnp.mean(weights * rho)) for rho in (first, second)]
+    transforms = [jnp.fft.fft2(image) for image in images]
+    return transforms[0] * transforms[1].conj() / norm
 
 
-def wave_numbers(shape: tuple[int, int], spacing: float) -> Float[np.ndarray, "nx ny"]:
-    r"""$|\mathbf{k}|$ of every wave vector, in the order of `jnp.fft.fft2`.
+def check_finite(name: str, values: Float[Array, "..."] | Complex[Array, "..."]):
+    """Refuse arrays that hold NaN or infinity, where their values are known.
 
     Args:
-        shape: number of pixels.
-        spacing: pixel spacing.
-
-    Returns:
-        Wave numbers, known at compile time.
-    """
-    _check_spacing(spacing)
-    k_x, k_y = (2 * np.pi * np.fft.fftfreq(n, spacing) for n in shape)
-    return np.hypot(k_x[:, None], k_y)
-
-
-def default_edges(
-    shape: tuple[int, int], spacing: float
-) -> Float[np.ndarray, " edges"]:
-    r"""Edges $(m + \tfrac{1}{2})\,2\pi/L$ of rings up to the Nyquist wave number.
-
-    L is the shorter side. No wave vector lies on an edge.
-
-    Args:
-        shape: number of pixels.
-        spacing: pixel spacing.
-
-    Returns:
-        The edges.
-    """
-    _check_spacing(spacing)
-    shorter = min(shape)
-    return (np.arange((shorter + 1) // 2) + 0.5) * 2 * np.pi / (shorter * spacing)
-
-
-def ring_indices(
-    shape: tuple[int, int], spacing: float, edges: Edges
-) -> Int[np.ndarray, "nx ny"]:
-    """The ring (low, high] that each wave vector lies in.
-
-    Args:
-        shape: number of pixels.
-        spacing: pixel spacing.
-        edges: edges of the rings.
-
-    Returns:
-        Index of the ring; -1 below the first and `len(edges) - 1` above the last.
+        name: what the caller calls them.
+        values: the array.
 
     Raises:
-        ValueError: if the rings do not suit the wave vectors.
+        ValueError: if it is not finite.
     """
-    _check_spacing(spacing)
-    values = np.asarray(edges, float)
-    # Edges given as multiples of the wave vectors' spacing must not sort them by
-    # the last bit.
-    slack = 1e-9
-    if values.ndim != 1 or len(values) < 2 or not np.all(np.isfinite(values)):
-        raise ValueError(
-            f"`edges` must be at least two finite wave numbers, got {edges}."
-        )
-    if values[0] < 0:
-        raise ValueError(f"`edges` must not be negative, got {values[0]:g}.")
-    nyquist = np.pi / spacing
-    if values[-1] > nyquist * (1 + slack):
-        raise ValueError(
-            f"`edges` reach to k={values[-1]:g}, beyond the Nyquist wave number "
-            f"pi/spacing={nyquist:g} of this image; end them there."
-        )
-    step = 2 * np.pi / (min(shape) * spacing)
-    narrowest = np.min(np.diff(values))
-    if narrowest < step * (1 - slack):
-        raise ValueError(
-            f"`edges` make a ring of width {narrowest:g}, narrower than the spacing "
-            f"2 pi/L={step:g} of the wave vectors; use wider rings, or a larger image."
-        )
-    k = wave_numbers(shape, spacing)
-    return np.searchsorted(values * (1 + slack), k, side="left") - 1
-
-
-def ring_wave_numbers(
-    shape: tuple[int, int], spacing: float, edges: Edges
-) -> Float[np.ndarray, " rings"]:
-    r"""Mean $|\mathbf{k}|$ of the wave vectors in each ring.
-
-    Args:
-        shape: number of pixels.
-        spacing: pixel spacing.
-        edges: edges of the rings.
-
-    Returns:
-        The wave numbers.
-
-    Raises:
-        ValueError: if the rings do not suit the wave vectors.
-    """
-    rings = ring_indices(shape, spacing, edges)
-    k = wave_numbers(shape, spacing)
-    return np.array([np.mean(k[rings == ring]) for ring in range(len(edges) - 1)])
-
-
-def ring_average(
-    values: Shaped[Array, "nx ny"], rings: Int[np.ndarray, "nx ny"], count: int
-) -> Shaped[Array, " rings"]:
-    """Mean over the wave vectors of each ring.
-
-    Args:
-        values: one value per wave vector.
-        rings: ring of each, from `ring_indices`.
-        count: number of rings.
-
-    Returns:
-        The means.
-    """
-    inside = np.flatnonzero((rings >= 0) & (rings < count))
-    members = rings.reshape(-1)[inside]
-    totals = jax.ops.segment_sum(values.reshape(-1)[inside], members, count)
-    return totals / np.bincount(members, minlength=count).astype(values.real.dtype)
+    if isinstance(values, Tracer) or np.all(np.isfinite(values)):
+        return
+    raise ValueError(
+        f"`{name}` holds {int(np.sum(~np.isfinite(values)))} values of {values.size} "
+        "that are not finite, and they would spread to every wave number; did the "
+        "simulation diverge? Mask or redo this image."
+    )
 
 
 def _radial(
@@ -217,36 +234,24 @@ def _radial(
     second: Float[Array, "nx ny"],
     spacing: float,
     edges: Edges | None,
+    window: Window,
 ) -> tuple[Float[Array, " rings"], Float[Array, " rings"]]:
+    check_window(window)
     shape = (first.shape[0], first.shape[1])
     edges = default_edges(shape, spacing) if edges is None else np.asarray(edges, float)
     k = ring_wave_numbers(shape, spacing, edges)
-    S = _average(first, second, spacing, tuple(edges.tolist()))
+    S = _average(first, second, spacing, tuple(edges.tolist()), window)
     return jnp.asarray(k, S.dtype), S
 
 
-@partial(jax.jit, static_argnames=("spacing", "edges"))
+@partial(jax.jit, static_argnames=("spacing", "edges", "window"))
 def _average(
     first: Float[Array, "nx ny"],
     second: Float[Array, "nx ny"],
     spacing: float,
     edges: tuple[float, ...],
+    window: Window,
 ) -> Float[Array, " rings"]:
     rings = ring_indices((first.shape[0], first.shape[1]), spacing, edges)
-    power = jnp.real(cross_power(first, second))
+    power = jnp.real(cross_power(first, second, window))
     return ring_average(power, rings, len(edges) - 1)
-
-
-def _check_spacing(spacing: float) -> None:
-    if not (np.isfinite(spacing) and spacing > 0):
-        raise ValueError(f"`spacing` must be a positive length, got {spacing}.")
-
-
-def _check_finite(name: str, image: Float[Array, "nx ny"]) -> None:
-    if isinstance(image, Tracer) or np.all(np.isfinite(image)):
-        return
-    raise ValueError(
-        f"`{name}` holds {int(np.sum(~np.isfinite(image)))} values of {image.size} "
-        "that are not finite, and they would spread to every wave number; did the "
-        "simulation diverge? Mask or redo this image."
-    )

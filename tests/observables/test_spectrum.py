@@ -11,8 +11,12 @@ from gl15.observables import (
     cross_structure_factor,
     default_edges,
     densities,
+    density_spectra,
+    fit_power_law,
+    ring_counts,
     ring_indices,
     structure_factor,
+    structure_factor_map,
     wave_numbers,
 )
 from gl15.physics import Lattice, quench
@@ -35,6 +39,120 @@ def test_quench_start_is_white_at_its_variance():
         total = np.sqrt(np.sum(error**2)) / len(error)
         assert abs(S.mean() - expected) < 4 * total < 0.04 * expected
     assert np.all(np.abs(cross.mean(0)) < 4 * cross.std(0) / np.sqrt(runs))
+
+
+@pytest.mark.parametrize("window", [None, "hann"])
+def test_independent_pixels_show_their_variance_at_every_wave_vector(window):
+    # Exactly: the power of white noise is the sum of the powers of single pixels.
+    shape = (9, 6)
+    pixels = jnp.eye(54).reshape(54, *shape)
+    power = sum(cross_power(pixel, pixel, window).real for pixel in pixels)
+    assert abs(power[0, 0]) < 1e-12
+    np.testing.assert_allclose(power.ravel()[1:], 1, rtol=1e-12)
+
+
+def test_row_24_also_through_the_window_of_an_open_sample(sample):
+    runs, tdgl = 200, sample("open", (32, 32))
+
+    def spectra(key):
+        return density_spectra(tdgl, quench(tdgl.lattice, key=key))
+
+    found = jax.jit(jax.vmap(spectra))(jax.random.split(jax.random.key(1), runs))
+    expected = 8 * 0.5**4 / 45
+    for S, value in (
+        (found.bands[:, 0], expected),
+        (found.bands[:, 1], expected),
+        (found.total, 2 * expected),
+        (found.cross, 0.0),
+    ):
+        error = S.std(0) / np.sqrt(runs)
+        assert np.all(np.abs(S.mean(0) - value) < 4 * error)
+        assert np.all(error < 0.15 * expected)
+
+
+@pytest.mark.parametrize(("boundary", "window"), [("open", "hann"), ("periodic", None)])
+def test_spectra_of_a_state_are_those_of_its_densities(
+    boundary, window, sample, getkey
+):
+    tdgl = sample(boundary, (12, 10))
+    psi = quench(tdgl.lattice, key=getkey())
+    rho = densities(psi)
+    edges = [0.7, 3.0, 6.0]
+    found = density_spectra(tdgl, psi, edges)
+    for S, image in zip(
+        (*found.bands, found.total), (*rho, rho[0] + rho[1]), strict=True
+    ):
+        k, alone = structure_factor(image, 0.5, edges, window=window)
+        np.testing.assert_allclose(S, alone, rtol=1e-12)
+        np.testing.assert_array_equal(k, found.k)
+    assert np.all(np.abs(found.coherence) <= 1)
+    cross = cross_structure_factor(*rho, 0.5, edges, window=window)[1]
+    np.testing.assert_allclose(found.cross, cross, rtol=1e-12)
+    maps = [structure_factor_map(rho[0], other=rho[1], window=window)[2]]
+    maps += [structure_factor_map(image, window=window)[2] for image in rho]
+    total = structure_factor_map(rho[0] + rho[1], window=window)[2]
+    np.testing.assert_allclose(2 * maps[0] + maps[1] + maps[2], total, atol=1e-12)
+    with pytest.raises(ValueError, match="`psi` holds 1 values"):
+        density_spectra(tdgl, psi.at[0, 2, 2].set(jnp.nan))
+
+
+def test_the_window_keeps_an_open_samples_edges_out_of_its_spectrum():
+    # A slope: as a torus it jumps, and leaks power as 1/k^2 along the axis.
+    ramp = jnp.broadcast_to(jnp.linspace(0, 1, 64)[:, None], (64, 64))
+    k_x, k_y, bare = structure_factor_map(ramp)
+    through = structure_factor_map(ramp, window="hann")[2]
+    far = np.asarray(k_x) > 3.0
+    on_axis = np.asarray(k_y) == 0
+    assert np.max(through[far][:, on_axis]) < 1e-4 * np.min(bare[far][:, on_axis])
+    # With shape checks on, as in this suite, the annotation is faster.
+    with pytest.raises((ValueError, TypeError), match="window"):
+        structure_factor(ramp, window="hamming")
+
+
+def test_the_map_shows_a_plane_wave_at_its_wave_vector_and_averages_to_the_rings():
+    shape, spacing, m = (20, 16), 0.25, (3, -2)
+    x, y = (np.arange(n) * spacing for n in shape)
+    q = [2 * np.pi * a / (n * spacing) for a, n in zip(m, shape, strict=True)]
+    rho = jnp.asarray(np.cos(q[0] * x[:, None] + q[1] * y))
+    k_x, k_y, S = structure_factor_map(rho, spacing)
+    assert S.shape == shape and np.all(np.diff(k_x) > 0) and np.all(np.diff(k_y) > 0)
+    peaks = np.argwhere(np.asarray(S) > 1e-9)
+    where = sorted((float(k_x[i]), float(k_y[j])) for i, j in peaks)
+    np.testing.assert_allclose(where, sorted([q, [-q[0], -q[1]]]), rtol=1e-12)
+    noise = jax.random.normal(jax.random.key(0), shape)
+    k_x, k_y, S = structure_factor_map(noise, spacing)
+    k = np.hypot(k_x[:, None], k_y)
+    edges = default_edges(shape, spacing)
+    radial = structure_factor(noise, spacing)[1]
+    counts = ring_counts(shape, spacing, edges)
+    for ring, (low, high) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
+        inside = (k > low) & (k <= high)
+        assert np.sum(inside) == counts[ring]
+        np.testing.assert_allclose(np.mean(S[inside]), radial[ring], rtol=1e-12)
+
+
+def test_a_power_law_of_an_image_is_recovered_within_its_error():
+    shape, runs, alpha = (48, 48), 60, 1.3
+    k = wave_numbers(shape, 0.5)
+    edges = default_edges(shape, 0.5)[:12]
+    counts = ring_counts(shape, 0.5, edges)
+    filters = jnp.asarray(np.where(k > 0, k, 1) ** (alpha / 2))
+
+    def exponent(key):
+        noise = jnp.fft.fft2(jax.random.normal(key, shape))
+        image = jnp.fft.ifft2(noise * filters).real
+        law = fit_power_law(*structure_factor(image, 0.5, edges), counts)
+        return law.exponent, law.exponent_std, law(1.0)
+
+    found, std, at_one = jax.jit(jax.vmap(exponent))(
+        jax.random.split(jax.random.key(2), runs)
+    )
+    scores = (found - alpha) / std
+    assert abs(scores.mean()) < 4 / np.sqrt(runs)
+    assert 0.75 < scores.std() < 1.3
+    np.testing.assert_allclose(at_one.mean(), 1, atol=0.05)
+    with pytest.raises(ValueError, match="`S` must be positive"):
+        fit_power_law(np.ones(3), np.zeros(3), np.ones(3))
 
 
 @pytest.mark.parametrize("m", [(1, 0), (3, 4), (0, 7)])
@@ -116,6 +234,7 @@ def test_single_precision_stays_single():
     [
         ([0.5, 7.0], "beyond the Nyquist"),
         ([0.5, 0.6, 3.0], "narrower than the spacing"),
+        ([3.0, 1.0], "`edges` must rise"),
         ([0.5], "at least two"),
         ([0.5, np.nan], "finite"),
         ([-0.5, 3.0], "not be negative"),
