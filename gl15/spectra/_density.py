@@ -9,6 +9,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Float, Key, UInt32
 
 from gl15.spectra._flat import flatten
+from gl15.spectra._operator import warn_unless_stationary
 
 
 class DensityOfStates(eqx.Module):
@@ -99,10 +100,14 @@ def density_of_states(
         ValueError: if a number is out of range, or if H is not symmetric and real.
         ImportError: if matfree is not installed.
 
+    Warns:
+        NotStationaryWarning: if H is the Hessian at a state that is not stationary.
+
     Reference:
         S. Ubaru, J. Chen and Y. Saad, SIAM J. Matrix Anal. Appl. 38, 1075 (2017).
     """
     zero, _, _ = flatten(H)
+    warn_unless_stationary(H)
     if probes < 2:
         raise ValueError(f"`probes`={probes}: errors need the scatter of at least 2.")
     if not 1 <= steps <= zero.size:
