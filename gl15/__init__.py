@@ -27,8 +27,11 @@ from gl15.inference import (
     SpectralEncoder as SpectralEncoder,
 )
 from gl15.observables import (
+    density_spectra as density_spectra,
+    match_bands as match_bands,
     observe as observe,
     structure_factor as structure_factor,
+    track as track,
     vortices as vortices,
     windings as windings,
 )
@@ -55,9 +58,11 @@ from gl15.simulation import (
     VortexSimulator as VortexSimulator,
 )
 from gl15.spectra import (
+    classify_modes as classify_modes,
     density_of_states as density_of_states,
     hessian as hessian,
     lowest_modes as lowest_modes,
+    relax as relax,
 )
 
 
