@@ -34,7 +34,7 @@ class EulerSteps(diffrax.AbstractTerm):
         """Increment over one step."""
         return self.flow(t, y, args)
 
-    def contr(self, t0, t1, **kwargs) -> Float[Array, ""]:
+    def contr(self, t0, t1, **kwargs):
         """Number of steps between two times."""
         del kwargs
         return t1 - t0
@@ -104,9 +104,12 @@ def _run_backward(residuals, cotangent, perturbed, start, t0, count, length: int
         y = page[:rows]
         if jax.tree.leaves(varied):
             t = t0 + (count - 1 - i).astype(t0.dtype)
-            _, pull = eqx.filter_vjp(
-                lambda v: _step(*eqx.combine(v, fixed), t, y), varied
-            )
+
+            def after(part):
+                flow, noise = eqx.combine(part, fixed)
+                return _step(flow, noise, t, y)
+
+            _, pull = eqx.filter_vjp(after, varied)
             slopes = jax.tree.map(jnp.add, slopes, pull(cotangent)[0])
         new, _ = eqx.partition(flow.local_slopes(y, cotangent), local)
         maps = jax.tree.map(jnp.add, maps, new)

@@ -68,24 +68,13 @@ class Flow(eqx.Module):
         """Increment of the state over one step."""
         del t, args
 
-        def body(rows, centres, sums, degree):
-            damping = [
-                _at(beta, rows) * _dot(psi, psi)
-                for beta, psi in zip(self.beta, centres, strict=True)
-            ]
-            return self._linear(rows, centres, sums, degree, damping)
-
-        return self.stencil.sweep(state, body)
+        return self.stencil.sweep(state, self._increments)
 
     def step(self, state: Packed) -> Packed:
         """The state one explicit Euler step later, written over the old one."""
 
         def body(rows, centres, sums, degree):
-            damping = [
-                _at(beta, rows) * _dot(psi, psi)
-                for beta, psi in zip(self.beta, centres, strict=True)
-            ]
-            increments = self._linear(rows, centres, sums, degree, damping)
+            increments = self._increments(rows, centres, sums, degree)
             return tuple(map(jnp.add, jax.tree.leaves(centres), increments))
 
         return self.stencil.sweep(state, body)
@@ -134,20 +123,25 @@ class Flow(eqx.Module):
             josephson=_dot(first, c_second) + _dot(second, c_first),
         )
 
+    def _increments(self, rows: slice, centres, sums, degree):
+        damping = [
+            _at(beta, rows) * _dot(psi, psi)
+            for beta, psi in zip(self.beta, centres, strict=True)
+        ]
+        return self._linear(rows, centres, sums, degree, damping)
+
     def _linear(self, rows: slice, centres, sums, degree, damping):
         """All but the cubic term, which enters as a damping of each band."""
         eta = _at(self.josephson, rows)
+        drag = None if self.drag is None else _at(self.drag, rows)
         increments = []
         for i, j in ((0, 1), (1, 0)):
             k = _at(self.stiffness[i], rows)
             local = -k * degree - _at(self.alpha[i], rows) - damping[i]
-            coupling = eta
-            if self.drag is not None:
-                drag = _at(self.drag, rows)
-                coupling = eta - drag * degree
+            coupling = eta if drag is None else eta - drag * degree
             for part in (0, 1):
                 d = local * centres[i][part] + k * sums[i][part]
-                if self.drag is not None:
+                if drag is not None:
                     d = d + drag * sums[j][part]
                 increments.append(d + coupling * centres[j][part])
         return tuple(increments)

@@ -39,7 +39,8 @@ class LaneNoise(diffrax.AbstractPath):
 
         def draw(key) -> Float[Array, "2 2 nx ny"]:
             noise_key = jax.random.fold_in(key, step)
-            flat = jax.random.normal(noise_key, 4 * math.prod(self.shape), self.dtype)
+            size = 4 * math.prod(self.shape)
+            flat = jax.random.normal(noise_key, (size,), self.dtype)
             return flat.reshape(2, 2, *self.shape)
 
         parts = jax.vmap(draw)(self.keys) * jnp.sqrt(t1 - t0).astype(self.dtype)

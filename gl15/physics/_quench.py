@@ -43,7 +43,7 @@ def quench(
     # Drawn flat: the same numbers, and XLA compiles the draw ten times faster.
     shape = (2, 2, *lattice.shape)
     flat = jax.random.uniform(
-        key, math.prod(shape), real, minval=-amplitude, maxval=amplitude
+        key, (math.prod(shape),), real, minval=-amplitude, maxval=amplitude
     )
     parts = flat.reshape(shape)
     return jax.lax.complex(parts[:, 0], parts[:, 1])
