@@ -1,14 +1,22 @@
-"""Gaussian blur: positive, conserving, the same at every resolution."""
+"""Smearing along straight axes: conserving, the same at every resolution."""
+
+from collections.abc import Callable
 
 import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
 from jaxtyping import Array, Float
 
-from gl15.instruments._instrument import Image, Parameter
+from gl15.instruments._checks import is_known
+from gl15.instruments._instrument import Boundary, Parameter
 
 
-def blur(x: Image, width: Parameter, spacing: float, name: str = "width") -> Image:
+def blur(
+    x: Float[Array, "nx ny c"],
+    width: Parameter,
+    spacing: float,
+    boundary: Boundary,
+    name: str = "width",
+) -> Float[Array, "nx ny c"]:
     r"""Convolve with a Gaussian of standard deviation `width`, in units of length.
 
     $$
@@ -16,14 +24,15 @@ def blur(x: Image, width: Parameter, spacing: float, name: str = "width") -> Ima
     r'
     $$
 
-    The image is continued by its mirror images, and the kernel normalised on the
-    grid: sums are conserved, positive images stay positive, and the limit of zero
-    width is the image itself. One small matrix along each axis.
+    The image goes on beyond its edges as `boundary` says, and the kernel is normalised
+    on the grid: sums are conserved, flat images stay flat, positive images positive,
+    and the limit of zero width is the image itself. One small matrix along each axis.
 
     Args:
         x: the image.
         width: $\sigma$; may be traced.
         spacing: pixel spacing.
+        boundary: mirrored or periodic.
         name: what the caller calls the width, for the message.
 
     Returns:
@@ -33,24 +42,78 @@ def blur(x: Image, width: Parameter, spacing: float, name: str = "width") -> Ima
         ValueError: if the kernel is wider than the image.
     """
     nx, ny = x.shape[:2]
-    side = min(nx, ny) * spacing
-    if not isinstance(width, Tracer) and float(width) > side:
-        raise ValueError(
-            f"`{name}`={float(width):g} is wider than the image, whose shorter side "
-            f"is {side:g}; lengths are in the units of `spacing`={spacing:g}."
-        )
-    along_x, along_y = (_matrix(n, width, spacing, x.dtype) for n in (nx, ny))
+    check_fits(name, width, (nx, ny), spacing)
+    # Narrower than this the weight of a neighbour, e^-800, is nothing; and 0/0 is
+    # avoided, in derivatives too.
+    sigma = jnp.maximum(jnp.asarray(width, x.dtype), 0.025 * spacing) / spacing
+
+    def gaussian(distances: Float[Array, "n n"]) -> Float[Array, "n n"]:
+        return jnp.exp(-((distances / sigma) ** 2) / 2)
+
+    along_x, along_y = (
+        spread(gaussian, n, boundary, x.dtype, reach=3) for n in (nx, ny)
+    )
     # GPUs would otherwise round the products to ten bits.
     return jnp.einsum("ij,jkc,lk->ilc", along_x, x, along_y, precision="highest")
 
 
-def _matrix(n: int, width: Parameter, spacing: float, dtype) -> Float[Array, "n n"]:
-    # Narrower than this the weight of a neighbour, e^-800, is nothing; and 0/0 is
-    # avoided, in derivatives too.
-    sigma = jnp.maximum(jnp.asarray(width, dtype), 0.025 * spacing) / spacing
+def spread(
+    kernel: Callable[[Array], Array],
+    n: int,
+    boundary: Boundary,
+    dtype: jnp.dtype,
+    *,
+    shift: Float[Array, ""] | float = 0.0,
+    reach: int = 1,
+) -> Float[Array, "n n"]:
+    r"""Where the signal of each pixel along an axis goes, as a matrix.
+
+    Column j holds the kernel centred on $j + s$ and its images beyond the edges,
+    normalised: what a pixel gives away arrives somewhere.
+
+    Args:
+        kernel: from distances in pixels to weights.
+        n: number of pixels.
+        boundary: mirrored or periodic.
+        dtype: of the matrix.
+        shift: $s$, in pixels.
+        reach: how many sizes of the image the kernel may extend to either side, twice
+            over for a mirrored one.
+
+    Returns:
+        The matrix, columns of sum one.
+    """
     i, j = np.arange(n)[:, None], np.arange(n)
-    direct = [i - j + 2 * n * m for m in (-1, 0, 1)]
-    mirrored = [i + j + 1 + 2 * n * m for m in (-2, -1, 0, 1)]
-    distances = jnp.asarray(np.stack(direct + mirrored), dtype)
-    weights = jnp.sum(jnp.exp(-((distances / sigma) ** 2) / 2), axis=0)
+    period = 2 * n if boundary == "open" else n
+    offsets = period * np.arange(-reach - (boundary != "open") * reach, 0)
+    offsets = np.concatenate([offsets, [0], -offsets])
+    weights = jnp.zeros((n, n), dtype)
+    for offset in offsets:
+        weights += kernel(jnp.asarray(i - j + offset, dtype) - shift)
+        if boundary == "open":
+            weights += kernel(jnp.asarray(i + j + 1 + offset, dtype) + shift)
     return weights / jnp.sum(weights, axis=0)
+
+
+def check_fits(
+    name: str, length: Parameter, shape: tuple[int, int], spacing: float
+) -> None:
+    """Refuse a kernel that is wider than the image, where its width is known.
+
+    Args:
+        name: what the caller calls it.
+        length: its width.
+        shape: number of pixels of the image.
+        spacing: pixel spacing.
+
+    Raises:
+        ValueError: if it is wider than the shorter side.
+    """
+    side = min(shape) * spacing
+    if is_known(length) and abs(float(length)) > side * (1 + 1e-6):
+        raise ValueError(
+            f"`{name}`={float(length):g} is wider than the image, whose shorter side "
+            f"is {side:g}; lengths are in the units of `spacing`={spacing:g}. Use a "
+            "larger image or a narrower kernel; for lengths in nanometres wrap the "
+            "instrument in `gl15.instruments.InNanometres`."
+        )

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import jax
 from jaxtyping import Array, Float
 
+from gl15.instruments._checks import checked
 from gl15.instruments._instrument import AbstractInstrument, AnyKey, Image
 
 
@@ -47,8 +48,10 @@ class Chain(AbstractInstrument):
             What the last instrument shows.
 
         Raises:
-            ValueError: if an instrument refuses what the one before it shows.
+            ValueError: if the image is no finite image, or an instrument refuses what
+                the one before it shows.
         """
+        x = checked(x, spacing, "Chain")
         number = len(self.instruments)
         keys = [None] * number if key is None else list(jax.random.split(key, number))
         signal: Float[Array, ...] = x
@@ -75,3 +78,16 @@ class Chain(AbstractInstrument):
         for instrument in self.instruments:
             spacing = instrument.output_spacing(spacing)
         return spacing
+
+    def output_channels(self, channels: tuple[str, ...]) -> tuple[str, ...]:
+        """Names of the channels after the last instrument.
+
+        Args:
+            channels: names of the image's channels.
+
+        Returns:
+            What each instrument in turn makes of them.
+        """
+        for instrument in self.instruments:
+            channels = instrument.output_channels(channels)
+        return channels

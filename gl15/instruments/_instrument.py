@@ -1,13 +1,11 @@
 """What every instrument is: an image goes in, what a laboratory would see comes out."""
 
 import abc
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import equinox as eqx
-import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
-from jaxtyping import Array, Float, Key, UInt32
+from jaxtyping import Array, Float, Key, Shaped, UInt32
 
 
 AnyKey: TypeAlias = Key[Array, ""] | UInt32[Array, "2"]
@@ -15,15 +13,21 @@ AnyKey: TypeAlias = Key[Array, ""] | UInt32[Array, "2"]
 #: A parameter of an instrument, which may be traced.
 Parameter: TypeAlias = Float[Array, ""] | float | int
 
-Image: TypeAlias = Float[Array, "nx ny channels"]
+#: An image `[nx, ny, channels]` as an instrument takes it, counts of a camera included;
+#: `checked` refuses what is none, with the remedy.
+Image: TypeAlias = Shaped[Array, "..."] | Shaped[np.ndarray, "..."]
+
+#: How an image goes on beyond its edges: mirrored, or round the torus.
+Boundary: TypeAlias = Literal["open", "periodic"]
 
 
 class AbstractInstrument(eqx.Module):
     """An instrument: a random function of an image.
 
     Lengths are physical, in the units of the pixel spacing, so that an instrument
-    means the same at every resolution. Instruments differentiate in the image and in
-    their parameters; the noise of counts does so as its Gaussian limit.
+    means the same at every resolution; `InNanometres` lets them be nanometres.
+    Instruments differentiate in the image and in their parameters; the noise of counts
+    does so as its Gaussian limit.
     """
 
     @abc.abstractmethod
@@ -52,62 +56,13 @@ class AbstractInstrument(eqx.Module):
             The new pixel spacing.
         """
 
+    @abc.abstractmethod
+    def output_channels(self, channels: tuple[str, ...]) -> tuple[str, ...]:
+        """Names of the channels of what the instrument shows.
 
-def check_not_negative(**parameters: Parameter) -> None:
-    """Refuse parameters that are negative or NaN, where they have values.
+        Args:
+            channels: names of the image's channels; empty if unknown.
 
-    Args:
-        **parameters: the parameters by name.
-
-    Raises:
-        ValueError: naming the parameter.
-    """
-    for name, value in parameters.items():
-        # NumPy, as JAX would trace the comparison inside a transformation.
-        if not isinstance(value, Tracer) and not np.all(np.asarray(value) >= 0):
-            raise ValueError(
-                f"`{name}` must not be negative, got {value}; 0 switches the effect "
-                "off."
-            )
-
-
-def check_positive(**parameters: Parameter | None) -> None:
-    """Refuse parameters that are zero, negative or NaN, where they have values.
-
-    Args:
-        **parameters: the parameters by name; None passes.
-
-    Raises:
-        ValueError: naming the parameter.
-    """
-    for name, value in parameters.items():
-        if value is None or isinstance(value, Tracer):
-            continue
-        if not np.all(np.asarray(value) > 0):
-            raise ValueError(
-                f"`{name}` must be positive, got {value}; None switches the effect off."
-            )
-
-
-def select(
-    x: Image, channels: tuple[int, ...], instrument: str
-) -> Float[Array, "nx ny selected"]:
-    """The channels an instrument looks at.
-
-    Args:
-        x: the image.
-        channels: which ones.
-        instrument: its name, for the message.
-
-    Returns:
-        Those channels.
-
-    Raises:
-        ValueError: if the image does not have them.
-    """
-    if max(channels) >= x.shape[-1]:
-        raise ValueError(
-            f"{instrument} looks at channels {channels}, but `x` has shape {x.shape}; "
-            "give it the image that `gl15.observe` makes, or choose `channels`."
-        )
-    return x[..., jnp.asarray(channels)]
+        Returns:
+            The new names; empty if unknown, or if it shows a curve.
+        """

@@ -5,14 +5,20 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from gl15.instruments._blur import blur
+from gl15.instruments._checks import (
+    check_boundary,
+    check_channels,
+    check_not_negative,
+    check_positive,
+    checked,
+    select,
+)
 from gl15.instruments._instrument import (
     AbstractInstrument,
     AnyKey,
-    check_not_negative,
-    check_positive,
+    Boundary,
     Image,
     Parameter,
-    select,
 )
 from gl15.instruments._noise import count_noise, finite
 
@@ -26,7 +32,8 @@ class STM(AbstractInstrument):
     $$
 
     The local density is taken from both bands (Table II), smeared by a Gaussian tip of
-    about a nanometre, and measured by counting.
+    about a nanometre (section VI.E), and measured by counting. Lengths are those of
+    the pixel spacing; `InNanometres` lets them be nanometres.
 
     Attributes:
         tip_width: standard deviation $\sigma$ of the tip's response, in units of
@@ -34,15 +41,20 @@ class STM(AbstractInstrument):
         counts: expected counts $c$ per unit of density and of area, so that smaller
             pixels count less; `None` or infinity for no noise.
         channels: the channels whose sum is seen.
+        boundary: how the sample goes on beyond the image: `"open"`, mirrored, or
+            `"periodic"`, round the torus.
     """
 
     tip_width: Parameter = 0.0
     counts: Parameter | None = None
     channels: tuple[int, ...] = eqx.field(static=True, default=(0, 1))
+    boundary: Boundary = eqx.field(static=True, default="open")
 
     def __check_init__(self):
         check_not_negative(tip_width=self.tip_width)
         check_positive(counts=self.counts)
+        check_channels(self.channels)
+        check_boundary(self.boundary)
 
     def __call__(
         self, x: Image, *, spacing: float, key: AnyKey | None = None
@@ -58,11 +70,12 @@ class STM(AbstractInstrument):
             The density seen, `[nx, ny, 1]`.
 
         Raises:
-            ValueError: if the tip is wider than the image, or a key is missing.
+            ValueError: if the image is no finite image, the tip is wider than it, a
+                density to be counted is negative, or a key is missing.
         """
-        density = select(x, self.channels, "STM")
+        density = select(checked(x, spacing, "STM"), self.channels, "STM")
         total = jnp.sum(density, axis=-1, keepdims=True)
-        seen = blur(total, self.tip_width, spacing, "tip_width")
+        seen = blur(total, self.tip_width, spacing, self.boundary, "tip_width")
         counts = finite(self.counts)
         if counts is None:
             return seen
@@ -78,3 +91,15 @@ class STM(AbstractInstrument):
             `spacing`.
         """
         return spacing
+
+    def output_channels(self, channels: tuple[str, ...]) -> tuple[str, ...]:
+        """The one channel it shows.
+
+        Args:
+            channels: names of the image's channels.
+
+        Returns:
+            `("density",)`.
+        """
+        del channels
+        return ("density",)

@@ -1,6 +1,10 @@
 """Priors, simulators theta -> observation, and the ensembles they produce."""
 
 from gl15.simulation._ensemble import Ensemble as Ensemble
+from gl15.simulation._instrumented import (
+    Instrumented as Instrumented,
+    observe_with as observe_with,
+)
 from gl15.simulation._observation import (
     load_observation as load_observation,
     Observation as Observation,

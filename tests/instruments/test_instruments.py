@@ -1,15 +1,21 @@
 """Instruments: exact limits, conserved sums, and the noise they promise."""
 
-from functools import partial
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.stats import norm
 
 from gl15.instruments import Chain, Detector, LorentzTEM, NeutronScattering, STM
-from gl15.observables import ring_indices, structure_factor
+from gl15.instruments._checks import check_boundary
+from gl15.observables import (
+    Box,
+    point_structure_factor,
+    Points,
+    ring_indices,
+    structure_factor,
+)
 
 
 SPACING = 0.5
@@ -20,33 +26,30 @@ def measure(instrument, x, key=None, spacing=SPACING):
     return instrument(x, spacing=spacing, key=key)
 
 
-@pytest.fixture(scope="module")
-def x():
-    """Any image: two positive channels and one of both signs."""
-    parts = jax.random.uniform(jax.random.key(0), (16, 12, 3))
-    return parts - jnp.array([0.0, 0.0, 0.5])
-
-
-def test_perfect_instruments_show_what_is_there(x):
+def test_perfect_instruments_show_what_is_there(x, getkey):
     total = x[..., :2].sum(-1)
-    for counts in (None, float("inf")):
-        np.testing.assert_array_equal(measure(STM(0.0, counts), x)[..., 0], total)
-        S = measure(NeutronScattering(0.0, counts), x)
+    for counts in (None, float("inf"), jnp.asarray(jnp.inf)):
+        np.testing.assert_array_equal(
+            measure(STM(0.0, counts), x, getkey())[..., 0], total
+        )
+        S = measure(NeutronScattering(0.0, counts), x, getkey())
         np.testing.assert_allclose(S, structure_factor(total, SPACING)[1], rtol=1e-14)
     np.testing.assert_array_equal(measure(LorentzTEM(), x), x[..., 2:])
     np.testing.assert_array_equal(measure(Detector(), x), x)
 
 
 @pytest.mark.parametrize("width", [0.01, 0.3, 1.0, 6.0])
-def test_blur_conserves_sums_and_sign_and_flat_images(width, x):
-    seen = measure(STM(width), x)
+@pytest.mark.parametrize("boundary", ["open", "periodic"])
+def test_blur_conserves_sums_and_sign_and_flat_images(width, boundary, x):
+    seen = measure(STM(width, boundary=boundary), x)
     np.testing.assert_allclose(seen.sum(), x[..., :2].sum(), rtol=1e-13)
     assert np.all(seen >= 0)
-    flux = measure(LorentzTEM(width, thickness=0.1), x)
+    lorentz = LorentzTEM(width, thickness=0.1, beam_angle=0.7, boundary=boundary)
+    flux = measure(lorentz, x)
     np.testing.assert_allclose(flux.sum(), 0.1 * x[..., 2].sum(), rtol=1e-12)
-    flat = measure(STM(width), jnp.ones_like(x))
-    np.testing.assert_allclose(flat, 2.0, rtol=1e-2 if width == 6.0 else 1e-9)
-    turned = measure(STM(width), x[::-1])
+    flat = measure(STM(width, boundary=boundary), jnp.ones_like(x))
+    np.testing.assert_allclose(flat, 2.0, rtol=1e-7)
+    turned = measure(STM(width, boundary=boundary), x[::-1])
     np.testing.assert_allclose(turned, seen[::-1], rtol=1e-13)
 
 
@@ -61,6 +64,42 @@ def test_blur_multiplies_waves_by_the_gaussian_at_every_resolution(n):
     seen = STM(width)(x, spacing=length / n)[..., 0]
     expected = 2 + wave * np.exp(-(kx**2 + ky**2) * width**2 / 2)
     np.testing.assert_allclose(seen, expected, atol=1e-8)
+
+
+def test_on_a_torus_the_tip_sees_across_the_seam():
+    n, length, width = 16, 8.0, 0.7
+    r = np.arange(n) * length / n
+    kx, ky = 2 * np.pi * np.array([2, 1]) / length
+    wave = jnp.asarray(2 + np.cos(kx * r + 0.3)[:, None] * np.sin(ky * r))
+    stm = STM(width, channels=(0,), boundary="periodic")
+    seen = stm(wave[..., None], spacing=length / n)[..., 0]
+    decay = np.exp(-(kx**2 + ky**2) * width**2 / 2)
+    np.testing.assert_allclose(seen, 2 + (wave - 2) * decay, atol=1e-8)
+
+
+def test_depth_of_field_averages_the_smear_over_the_film():
+    n, spacing, d, angle, width = 32, 0.5, 3.0, 0.4, 0.5
+    k = np.pi * 4 / (n * spacing)
+    wave = np.cos(k * (np.arange(n) + 0.5) * spacing)[:, None] * np.ones(n)
+    lorentz = LorentzTEM(width, 0.0, d, 0, angle, field_unit=2.0)
+    seen = lorentz(jnp.asarray(wave)[..., None], spacing=spacing)[..., 0]
+    depths = np.linspace(-d / 2, d / 2, 2001)
+    decay = np.trapezoid(
+        np.exp(-(k**2) * (width**2 + (angle * depths) ** 2) / 2), depths
+    )
+    np.testing.assert_allclose(seen, 2 * wave * decay, atol=1e-5)
+
+
+@pytest.mark.parametrize("expected", [1e5, 1e8, 1e12])
+def test_many_counts_keep_their_variance_in_single_precision(expected):
+    x = jnp.full((50, 50, 1), 1.0, jnp.float32)
+    stm = STM(counts=expected / SPACING**2, channels=(0,))
+    seen = np.asarray(measure(stm, x, jax.random.key(5)), float) - 1
+    assert abs(seen.mean()) < 4 / np.sqrt(expected * seen.size) + 1e-7
+    if expected < 1e10:  # beyond that single precision shows the signal itself
+        assert abs(seen.var() * expected - 1) < 4 * np.sqrt(2 / seen.size)
+    else:
+        assert seen.std() < 2e-6
 
 
 def test_counts_have_the_mean_and_variance_of_poisson():
@@ -103,36 +142,43 @@ def test_neutrons_are_all_counted(x):
     np.testing.assert_allclose(spread, 1, atol=4 * np.sqrt(2 / 500))
 
 
-def test_resolution_spreads_a_bragg_ring_by_dk_over_k():
-    n, m = 128, 24
-    r = np.arange(n) * SPACING
-    q = 2 * np.pi * m / (n * SPACING)
-    rho = jnp.asarray(1 + np.cos(q * r)[:, None] * np.ones(n))[..., None]
-    neutrons = NeutronScattering(resolution=0.1, channels=(0,))
-    k, S = neutrons.wave_numbers((n, n), SPACING), neutrons(rho, spacing=SPACING)
-    ring = np.argmax(structure_factor(rho[..., 0], SPACING)[1])
-    # S(k) R(k, q): read at fixed q, with the normalisation's slow drift divided out.
-    shape = np.asarray(S) * k
-    peak = np.exp(-(((k - k[ring]) / (0.1 * k)) ** 2) / 2)
+def test_resolution_spreads_the_end_of_a_spectrum_by_dk_over_k():
+    # White below an edge, nothing above: what is seen there is the normal law.
+    edges = np.arange(1, 62) * 0.1
+    k = jnp.asarray((edges[1:] + edges[:-1]) / 2)
+    S = jnp.where(k < edges[20], 3.0, 0.0)
+    seen = NeutronScattering(resolution=0.1).scatter(k, S, edges=edges)
+    expected = 3 * norm.cdf((edges[20] - k) / (0.1 * k))
+    np.testing.assert_allclose(seen[5:40], expected[5:40], atol=1e-5)
+    white = NeutronScattering(resolution=0.1).scatter(k, 0 * S + 2, edges=edges)
+    np.testing.assert_allclose(white, 2.0)
+    fine = NeutronScattering(resolution=0.0).scatter(k, S, edges=edges)
+    np.testing.assert_array_equal(fine, S)
+
+
+def test_open_samples_scatter_through_a_window(x):
+    edges = (0.6, 1.8, 3.0, 4.2)
+    seen = measure(NeutronScattering(0.0, edges=edges, window="hann"), x)
+    rho = x[..., :2].sum(-1)
     np.testing.assert_allclose(
-        shape[10:45] / shape[ring], peak[10:45], rtol=0.1, atol=1e-2
+        seen, structure_factor(rho, SPACING, edges, window="hann")[1], rtol=1e-12
     )
-    flat = neutrons._resolution_matrix(jnp.asarray(k), neutrons._edges((n, n), SPACING))
-    np.testing.assert_allclose(flat.sum(1), 1)
+
+
+def test_vortex_positions_scatter_too(getkey):
+    points = Points(10 * jax.random.uniform(getkey(), (40, 2)), Box((10.0, 10.0), True))
+    edges = tuple(2 * np.pi / 10 * (np.arange(9) + 0.5))
+    k, S = point_structure_factor(points, edges)
+    neutrons = NeutronScattering(counts=1e4)
+    seen = neutrons.scatter(k, S, edges=edges, key=getkey())
+    clean = NeutronScattering().scatter(k, S, edges=edges)
+    assert 0 < np.max(np.abs(seen / clean - 1)) < 0.5
 
 
 def test_a_flat_image_scatters_no_neutrons(getkey):
     flat = jnp.ones((8, 8, 2))
     seen = NeutronScattering(counts=100.0)(flat, spacing=SPACING, key=getkey())
     np.testing.assert_array_equal(seen, 0)
-
-
-def test_detector_bins_and_saturates(x):
-    seen = measure(Detector(binning=4, saturation=0.45), x)
-    assert seen.shape == (4, 3, 3)
-    mean = np.asarray(x)[4:8, :4].mean((0, 1))
-    np.testing.assert_allclose(seen[1, 0], np.clip(mean, -0.45, 0.45), rtol=1e-13)
-    assert np.max(seen) == 0.45 > np.min(seen)
 
 
 def test_a_chain_hands_on_the_signal_and_its_spacing(x, getkey):
@@ -148,25 +194,39 @@ def test_a_chain_hands_on_the_signal_and_its_spacing(x, getkey):
     assert spectrum.shape == (2,)
 
 
-def test_instruments_differentiate_in_their_parameters(x, getkey):
-    key = getkey()
+PARAMETERS = {
+    "STM.tip_width": (lambda p: STM(p), 0.6),
+    "LorentzTEM.defocus_width": (lambda p: LorentzTEM(p), 0.6),
+    "LorentzTEM.noise": (lambda p: LorentzTEM(0.6, p), 0.1),
+    "LorentzTEM.thickness": (lambda p: LorentzTEM(0.6, 0.1, p, beam_angle=0.4), 2.0),
+    "LorentzTEM.beam_angle": (
+        lambda p: LorentzTEM(0.6, thickness=2, beam_angle=p),
+        0.4,
+    ),
+    "LorentzTEM.field_unit": (lambda p: LorentzTEM(0.6, field_unit=p), 3.0),
+    "NeutronScattering.resolution": (lambda p: NeutronScattering(p), 0.2),
+    "Detector.saturation": (lambda p: Detector(saturation=p), 0.45),
+    "Detector.readout_noise": (lambda p: Detector(readout_noise=p), 0.1),
+    "Detector.baseline_drift": (lambda p: Detector(baseline_drift=p), 0.1),
+    "Detector.drift": (lambda p: Detector(drift=(p, 0.3)), 0.83),
+}
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_instruments_differentiate_in_their_parameters(name, x, getkey):
+    build, value = PARAMETERS[name]
+    key, step = getkey(), 1e-5
 
     @jax.jit
-    @partial(jax.value_and_grad, argnums=(0, 1))
-    def seen(width, sigma):
-        chain = Chain([STM(width), Detector(readout_noise=sigma)])
-        return jnp.sum(chain(x, spacing=SPACING, key=key) ** 2)
+    @jax.value_and_grad
+    def seen(parameter):
+        y = build(parameter)(x, spacing=SPACING, key=key)
+        return jnp.sum(y**2)
 
-    step = 1e-4
-    numerical = (
-        (seen(0.6 + step, 0.05)[0] - seen(0.6 - step, 0.05)[0]) / (2 * step),
-        (seen(0.6, 0.05 + step)[0] - seen(0.6, 0.05 - step)[0]) / (2 * step),
-    )
-    np.testing.assert_allclose(seen(0.6, 0.05)[1], numerical, rtol=1e-6)
-    # At the limit of no blur too.
-    assert np.all(np.isfinite(seen(0.0, 0.0)[1]))
-    S = jax.grad(lambda r: measure(NeutronScattering(r), x).sum())(0.05)
-    assert np.isfinite(S) and S != 0
+    numerical = (seen(value + step)[0] - seen(value - step)[0]) / (2 * step)
+    np.testing.assert_allclose(seen(value)[1], numerical, rtol=1e-5)
+    # At the limit where it does nothing too.
+    assert np.isfinite(seen(0.0)[1])
 
 
 def test_counts_differentiate_on_average():
@@ -186,12 +246,23 @@ def test_counts_differentiate_on_average():
         assert abs(slope.mean() - expected) < 4 * error < 0.1 * abs(expected)
 
 
-def test_single_precision_stays_single(x, getkey):
+@pytest.mark.parametrize(
+    "instrument",
+    [
+        STM(1.0, 10.0),
+        LorentzTEM(1.0, 0.1, 2.0, beam_angle=0.3, field_unit=2.0),
+        NeutronScattering(0.1, 10.0, window="hann"),
+        Detector(1, 1.0, 0.1, 0.8, (0.1, 0.2), 0.1),
+        Chain([STM(1.0), Detector(2)]),
+    ],
+    ids=lambda instrument: type(instrument).__name__,
+)
+def test_single_precision_stays_single(instrument, x, getkey):
     x = x.astype(jnp.float32)
-    for instrument in (STM(1.0, 10.0), LorentzTEM(1.0, 0.1), Detector(2, 1.0, 0.1)):
-        seen = jax.eval_shape(
-            lambda x, i=instrument: i(x, spacing=0.5, key=getkey()), x
-        )
+    # Parameters of double precision too: those that a prior has drawn, for example.
+    wide = jax.tree.map(jnp.asarray, instrument)
+    for one in (instrument, wide):
+        seen = jax.eval_shape(lambda x, i=one: i(x, spacing=0.5, key=getkey()), x)
         assert seen.dtype == jnp.float32
 
 
@@ -205,6 +276,12 @@ def test_single_precision_stays_single(x, getkey):
         (lambda: LorentzTEM(defocus_width=-1.0), "`defocus_width`"),
         (lambda: LorentzTEM(noise=float("nan")), "`noise`"),
         (lambda: NeutronScattering(resolution=-0.1), "`resolution`"),
+        (lambda: NeutronScattering(resolution=5.0), "a fraction, 0.05 for 5 per cent"),
+        (lambda: LorentzTEM(thickness=0.0), "`thickness` must be positive"),
+        (lambda: LorentzTEM(beam_angle=-0.1), "`beam_angle` must not be negative"),
+        (lambda: STM(channels=()), "`channels` must name at least one"),
+        (lambda: STM(channels=(0, -1)), "counted from 0, got"),
+        (lambda: check_boundary("torus"), '"open".*"periodic".*, got \'torus\''),
         (lambda: Detector(saturation=0.0), "`saturation` must be positive"),
         (lambda: Detector(binning=0), "`binning` must be at least 1"),
         (lambda: Chain([]), "`instruments` is empty"),
@@ -218,7 +295,8 @@ def test_instruments_that_cannot_be_are_refused(build, match):
 @pytest.mark.parametrize(
     ("instrument", "match"),
     [
-        (STM(tip_width=6.1), "`tip_width`=6.1 is wider than the image"),
+        (STM(tip_width=6.1), "`tip_width`=6.1 is wider than the image.*InNanometres"),
+        (LorentzTEM(1.0, thickness=70.0, beam_angle=0.2), "thickness / 2`=7 is wider"),
         (LorentzTEM(defocus_width=9), "`defocus_width`=9 is wider"),
         (STM(counts=3.0), "STM has `counts`, so it needs `key="),
         (Detector(readout_noise=1.0), "Detector has `readout_noise`, so"),
@@ -232,3 +310,63 @@ def test_instruments_that_cannot_be_are_refused(build, match):
 def test_measurements_that_cannot_be_are_refused(instrument, match, x):
     with pytest.raises(ValueError, match=match):
         instrument(x, spacing=SPACING)
+
+
+BAD_IMAGES = {
+    "NaN": (lambda x: x.at[2, 3].set(jnp.nan), "`x` holds 3 values that are NaN"),
+    "infinite": (lambda x: x.at[0, 0, 0].set(jnp.inf), "of 576, and .* mend or crop"),
+    "flat": (
+        lambda x: x[..., 0],
+        r"has shape \(16, 12\); give a single channel an axis",
+    ),
+    "several": (lambda x: jnp.stack([x, x]), "`jax.vmap` or `gl15.simulation.observe"),
+    "empty": (lambda x: x[:0], r"has shape \(0, 12, 3\)"),
+}
+
+
+@pytest.mark.parametrize("bad", BAD_IMAGES)
+@pytest.mark.parametrize(
+    "instrument",
+    [STM(1.0), LorentzTEM(1.0), NeutronScattering(), Detector(), Chain([Detector()])],
+    ids=lambda instrument: type(instrument).__name__,
+)
+def test_images_that_cannot_be_measured_are_refused(instrument, bad, x):
+    spoil, match = BAD_IMAGES[bad]
+    with pytest.raises(ValueError, match=match):
+        instrument(spoil(x), spacing=SPACING)
+
+
+@pytest.mark.parametrize("spacing", [0.0, -1.0, float("nan")])
+def test_a_spacing_that_is_no_length_is_refused(spacing, x):
+    with pytest.raises(ValueError, match="`spacing` must be a positive length"):
+        STM()(x, spacing=spacing)
+
+
+def test_there_are_no_negative_counts(x, getkey):
+    stm = STM(counts=10.0)
+    with pytest.raises(ValueError, match="negative at 192 of 192 points, down to"):
+        stm(-x, spacing=SPACING, key=getkey())
+    # Traced, they are NaN and nothing else, which whoever collects them will see.
+    half = x.at[:8].multiply(-1.0)
+    seen = measure(stm, half, getkey())
+    assert np.all(np.isnan(seen[:8])) and np.all(np.isfinite(seen[8:]))
+
+
+def test_images_may_be_numpys_and_counts_of_a_camera():
+    counts = np.arange(48).reshape(4, 4, 3)
+    seen = Detector(2)(counts, spacing=SPACING)
+    np.testing.assert_array_equal(seen[0, 0], counts[:2, :2].mean((0, 1)))
+
+
+@pytest.mark.parametrize(
+    ("instrument", "channels"),
+    [
+        (STM(), ("density",)),
+        (LorentzTEM(), ("projected_flux",)),
+        (Detector(), ("a", "b", "c")),
+        (NeutronScattering(), ()),
+        (Chain([STM(), Detector()]), ("density",)),
+    ],
+)
+def test_channels_are_named(instrument, channels):
+    assert instrument.output_channels(("a", "b", "c")) == channels
