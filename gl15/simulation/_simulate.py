@@ -2,42 +2,24 @@
 
 import os
 import warnings
-from collections.abc import Generator, Mapping, Sequence
-from concurrent.futures import as_completed, ThreadPoolExecutor
+from collections.abc import Iterable, Mapping
 from contextlib import closing
-from typing import Any, cast, Literal, Protocol, runtime_checkable, TypeAlias
+from typing import Any, cast, Literal
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Key, PRNGKeyArray, UInt32
+from jaxtyping import Array, PRNGKeyArray
 from tqdm.auto import tqdm
 
-from gl15.physics._compile import compiled
+from gl15.simulation._batches import Batches, default_workers
 from gl15.simulation._ensemble import Ensemble
+from gl15.simulation._memory import device_of, refuse_batch, refuse_result
 from gl15.simulation._plan import describe_plan
-from gl15.simulation._prior import Prior, Theta
+from gl15.simulation._prior import Prior
+from gl15.simulation._simulator import Keys as Keys, Simulator as Simulator
 from gl15.simulation._store import Memory, Store
-
-
-Keys: TypeAlias = Key[Array, " n"] | UInt32[Array, "n 2"]
-"""A random key each."""
-
-
-@runtime_checkable
-class Simulator(Protocol):
-    """Anything that turns parameters and a key into an observation.
-
-    Optional attributes are used where there are any: `names`, the parameters it
-    knows; `check(theta)`, which refuses a theta before time is spent on it;
-    `batch(theta, keys)`, faster than `jax.vmap` of a call; `batch_size`, how many of
-    them suit the machine; `spacing` and `channels`, which describe its images.
-    """
-
-    def __call__(self, theta: Theta, key: PRNGKeyArray, /) -> Float[Array, "..."]:
-        """Draw an observation."""
-        ...
 
 
 class NonFiniteSimulationError(RuntimeError):
@@ -83,6 +65,9 @@ def simulate(
     was interrupted, in whatever way, to the same bits as if it had not been; once all
     are done it reads them. `zarr.open(path)` reads them too.
 
+    A batch that runs out of memory is run again as two halves, with a warning, and
+    those after it are as small from the start.
+
     Args:
         simulator: draws an observation at theta; see `Simulator`.
         prior: what theta is drawn from; or the theta to simulate at, name -> `[n]`.
@@ -105,22 +90,31 @@ def simulate(
     Raises:
         ValueError: if the simulator does not know a parameter or cannot run it, or if
             `path` holds another ensemble.
+        MemoryError: if the ensemble or its batches cannot fit in memory, before any is
+            taken, with what would fit; or if one simulation alone does not.
         NonFiniteSimulationError: if a simulation was not finite.
         ModuleNotFoundError: if `path` is given and zarr is not installed.
     """
-    theta, keys = _draw(prior, n, key)
-    total = keys.shape[0]
+    columns = None if isinstance(prior, Prior) else _given(prior, n)
+    total = n if columns is None else len(next(iter(columns.values())))
+    if total is None or total < 1:
+        raise ValueError(f"`n` must be a positive number of simulations, got {total}.")
     if batch_size is not None and batch_size < 1:
         raise ValueError(f"`batch_size` must be positive, got {batch_size}.")
+    names = tuple(prior.names if isinstance(prior, Prior) else prior)
+    _check_names(simulator, names)
+    image = refuse_result(simulator, names, total, key)
+    drawn, keys = _keys(prior if isinstance(prior, Prior) else None, total, key)
+    theta = {k: np.asarray(v) for k, v in (columns or drawn).items()}
     asked = None if batch_size is None else min(batch_size, total)
-    size = asked or min(getattr(simulator, "batch_size", 256), total)
+    size = asked or _even(getattr(simulator, "batch_size", 256), total)
     if path is None:
         results = Memory(theta, size)
     else:
         plan = describe_plan(simulator, prior, total, key)
         results = Store(path, plan, theta, batch_size=asked, default_batch_size=size)
         theta = results.theta
-    x = _run_all(simulator, results, keys, workers, progress)
+    x = _run_all(simulator, results, keys, workers, progress, image)
     finite = np.isfinite(x).reshape(total, -1).all(1)
     kept = slice(None) if finite.all() else np.flatnonzero(finite)
     ensemble = Ensemble(
@@ -138,18 +132,10 @@ def simulate(
     return ensemble
 
 
-def _draw(
-    prior: Prior | Mapping[str, Any], n: int | None, key: PRNGKeyArray
-) -> tuple[dict[str, np.ndarray], Keys]:
-    """Parameters of every simulation, and the key it has left for itself."""
-    columns = None if isinstance(prior, Prior) else _given(prior, n)
-    if columns is not None:
-        n = len(next(iter(columns.values())))
-    if n is None or n < 1:
-        raise ValueError(f"`n` must be a positive number of simulations, got {n}.")
-    drawn, keys = _keys(prior if isinstance(prior, Prior) else None, n, key)
-    theta = drawn if columns is None else columns
-    return {name: np.asarray(value) for name, value in theta.items()}, keys
+def _even(size: int, total: int) -> int:
+    """As many batches of about one size: a last one is filled up, and costs as much."""
+    batches = -(-total // size)
+    return -(-total // batches)
 
 
 @eqx.filter_jit
@@ -174,20 +160,13 @@ def _given(theta: Mapping[str, Any], n: int | None) -> dict[str, Array]:
     return columns
 
 
-def _check(simulator: Simulator, theta: dict[str, np.ndarray]) -> None:
+def _check_names(simulator: Simulator, given: Iterable[str]) -> None:
     names = getattr(simulator, "names", None)
-    if names is not None and (unknown := sorted(set(theta) - set(names))):
+    if names is not None and (unknown := sorted(set(given) - set(names))):
         raise ValueError(
             f"the prior names {unknown}, which the simulator does not know; it knows "
             f"{list(names)}."
         )
-    if (check := getattr(simulator, "check", None)) is not None:
-        check(theta)
-
-
-def _batch(simulator: Simulator, theta: Theta, keys: Keys):
-    batch = getattr(simulator, "batch", None) or jax.vmap(simulator)
-    return batch(theta, keys)
 
 
 def _run_all(
@@ -196,70 +175,43 @@ def _run_all(
     keys: Keys,
     workers: int | None,
     progress: bool,
+    image: int,
 ) -> np.ndarray:
     """Run what the results still miss.
 
     Returns:
         All observations.
     """
-    starts, total = results.starts(), keys.shape[0]
+    starts, size, total = results.starts(), results.size, keys.shape[0]
     if not starts:
         return cast(np.ndarray, results.x)
-    _check(simulator, results.theta)
-    batches = _batches(simulator, results, keys, starts, workers or _default_workers())
+    workers = min(workers or default_workers(), len(starts))
+    batches = Batches(simulator, results.theta, keys, size, workers)
+    missing = total * image if results.x is None else 0
+    refuse_batch(batches.memory(), size, workers, missing, device_of(keys))
+    if (check := getattr(simulator, "check", None)) is not None:
+        check(results.theta)
     bar = tqdm(
         total=total,
-        initial=total - sum(min(results.size, total - start) for start in starts),
+        initial=total - sum(min(size, total - start) for start in starts),
         unit="sim",
         desc="simulate",
         disable=None if progress else True,
     )
-    with closing(batches), bar:
-        for rows, images in batches:
+    said = False
+    with closing(batches.run(starts)) as done, bar:
+        for rows, images in done:
             results.put(rows, images)
             bar.update(len(images))
+            if batches.size < size and not said:
+                said = True
+                warnings.warn(
+                    f"a batch of {size} simulations ran out of memory; going on with "
+                    f"batches of {batches.size}. Nothing is lost; `batch_size`="
+                    f"{batches.size} would save the attempt.",
+                    stacklevel=3,
+                )
     return cast(np.ndarray, results.x)
-
-
-def _batches(
-    simulator: Simulator,
-    results: Memory | Store,
-    keys: Keys,
-    starts: Sequence[int],
-    workers: int,
-) -> Generator[tuple[slice, np.ndarray], None, None]:
-    """Which simulations, and their observations, batch by batch as they are done."""
-    theta, size, total = results.theta, results.size, keys.shape[0]
-    # Compiled once for each simulator and batch size.
-    run = compiled(_batch)
-
-    def one(start: int) -> tuple[slice, np.ndarray]:
-        # The last batch is filled up with simulations already done: one shape, and so
-        # one compiled program.
-        first = min(start, total - size)
-        rows = slice(first, first + size)
-        batch = {name: jnp.asarray(value[rows]) for name, value in theta.items()}
-        images = np.asarray(run(simulator, batch, keys[rows]))
-        return slice(start, first + size), images[start - first :]
-
-    # The first batch compiles; started together, all threads would.
-    yield one(starts[0])
-    with ThreadPoolExecutor(workers) as pool:
-        try:
-            # No list of the futures is kept: each would keep its images alive.
-            for future in as_completed({pool.submit(one, s) for s in starts[1:]}):
-                yield future.result()
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-
-
-def _default_workers() -> int:
-    if jax.default_backend() != "cpu":
-        return 1
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _report(index: np.ndarray, theta: dict[str, np.ndarray]) -> str:
