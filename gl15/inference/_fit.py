@@ -1,6 +1,6 @@
 """Training: permuted pairs, fixed data, the best epoch kept."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import equinox as eqx
@@ -49,11 +49,13 @@ def fit(
     averaging: float = 0.0,
     validation: float | Ensemble = 0.1,
     patience: int | None = None,
+    redraw: Callable[[Ensemble, PRNGKeyArray], Ensemble] | None = None,
     progress: bool = True,
 ) -> tuple[RatioEstimator, History]:
     """Train a ratio estimator on joint against permuted pairs (section IV.A).
 
-    The summaries of all observations are computed and standardised first. At every
+    The summaries of all observations are computed and standardised first, once unless
+    `redraw` is given. At every
     epoch the pairs are shuffled anew; within a batch observation i meets the thetas
     of i+1, ..., i+K, so that no pair is its own contrast. The weights of the epoch
     with the lowest validation loss are returned.
@@ -75,6 +77,9 @@ def fit(
             many times 1/(1 - averaging) steps. 0 for none.
         validation: fraction of the ensemble held out, or an ensemble of its own.
         patience: epochs without a better validation loss after which to stop.
+        redraw: what makes of the pairs those that are trained on, given a key, anew at
+            every epoch: the noise of an instrument, as in `lambda pairs, key:
+            observe_with(pairs, instrument, key=key)`. Held-out pairs are drawn once.
         progress: show a progress bar where there is a terminal.
 
     Returns:
@@ -89,6 +94,10 @@ def fit(
     loss = BinaryCrossEntropy() if loss is None else loss
     split_key, key = jax.random.split(key)
     train, held_out = training_data.split(ensemble, validation, split_key)
+    pristine = train
+    if redraw is not None:
+        first, second = jax.random.split(jax.random.fold_in(split_key, 1))
+        train, held_out = redraw(train, first), redraw(held_out, second)
     training_data.check(estimator, train, held_out, batch_size, loss.contrasts)
     estimator, pairs, held_out = training_data.prepare(estimator, train, held_out)
     (z, theta), (z_held_out, theta_held_out) = pairs, held_out
@@ -120,6 +129,10 @@ def fit(
     with tqdm(range(epochs), unit="epoch", desc="train", disable=hidden) as bar:
         for epoch in bar:
             epoch_key = jax.random.fold_in(key, epoch)
+            if redraw is not None and epoch > 0:
+                epoch_key, draw_key = jax.random.split(epoch_key)
+                drawn = redraw(pristine, draw_key)
+                z = training_data.standardised(estimator, drawn)
             progressed, value = trainer.epoch(progressed, frozen, z, theta, epoch_key)
             average = progressed[1]
             score = trainer.validate(average, frozen, z_held_out, theta_held_out)

@@ -92,8 +92,7 @@ def prepare(
     Returns:
         The estimator, and (summaries, theta) of the training and the held-out pairs.
     """
-    summarise = eqx.filter_jit(summaries)
-    z, z_held_out = summarise(estimator, train.x), summarise(estimator, held_out.x)
+    z, z_held_out = (_summarise(estimator, pairs.x) for pairs in (train, held_out))
     standardization = Standardization.fit(z)
     z, z_held_out = standardization(z), standardization(z_held_out)
     estimator = eqx.tree_at(lambda e: e.standardization, estimator, standardization)
@@ -102,6 +101,12 @@ def prepare(
         train.channels or estimator.channel_names,
     )
     return estimator, (z, train.theta), (z_held_out, held_out.theta)
+
+
+def standardised(estimator: RatioEstimator, ensemble: Ensemble) -> Array:
+    """Summaries of other observations, standardised as those of the training were."""
+    _check_values(estimator, ensemble)
+    return estimator.standardization(_summarise(estimator, ensemble.x))
 
 
 def summaries(
@@ -118,6 +123,11 @@ def summaries(
         Their summaries.
     """
     return jax.lax.map(estimator.encoder.summarise, x, batch_size=min(chunk, len(x)))
+
+
+@eqx.filter_jit
+def _summarise(estimator: RatioEstimator, x: Float[Array, "n ..."]) -> Array:
+    return summaries(estimator, x)
 
 
 def _check_observations(estimator: RatioEstimator, x: Array) -> None:

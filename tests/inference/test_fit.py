@@ -19,6 +19,7 @@ from gl15.inference import (
     MLPEncoder,
     RatioEstimator,
 )
+from gl15.posterior import grid_posterior
 from gl15.simulation import Ensemble, LinearGaussian, Prior, simulate
 
 
@@ -403,3 +404,32 @@ def test_an_ensemble_of_something_else_is_refused():
         one(TRAIN.theta, TRAIN.x[:, :2])
     with pytest.raises(ValueError, match=r"shape \(1, 3\), but the encoder takes 1"):
         one(TRAIN.theta, TRAIN.x[:, None])
+
+
+def test_noise_drawn_anew_at_every_epoch_is_learned():
+    # The pairs themselves are free of noise: what is learned is what `redraw` adds.
+    toy, noise = TOYS[1], 0.5
+    prior = normal_prior(toy)
+    theta = prior.sample(jax.random.key(1), (512,))
+    x = theta["a"][:, None] * jnp.asarray(toy.matrix)[:, 0]
+    keys = []
+
+    def redraw(pairs, key):
+        keys.append(jax.random.key_data(key))
+        noisy = pairs.x + noise * jax.random.normal(key, pairs.x.shape)
+        return eqx.tree_at(lambda e: e.x, pairs, noisy)
+
+    estimator, history = quiet(
+        build(toy, jax.random.key(0)),
+        Ensemble(theta, x),
+        key=jax.random.key(2),
+        loss=Contrastive(15),
+        steps=1_500,
+        redraw=redraw,
+    )
+    # Every epoch's training pairs, and once the held-out pairs.
+    assert len(keys) == len(history.train_loss) + 1
+    assert len(np.unique(keys, axis=0)) == len(keys)
+    posterior = grid_posterior(estimator, jnp.asarray([0.3, 0.15]))
+    precision = 1 + np.sum(np.square(toy.matrix)) / noise**2
+    np.testing.assert_allclose(posterior.std()["a"], precision**-0.5, rtol=0.15)
