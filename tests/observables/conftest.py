@@ -1,8 +1,17 @@
 """Samples and gauges that the tests of this folder share."""
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import pytest
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _unoptimised():
+    """Compiling is most of the work here, and rounding is all that it changes."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
 
 
 # gl15 is imported inside, after the hook that checks its shape annotations.
