@@ -7,8 +7,8 @@ from jaxtyping import PRNGKeyArray
 from matplotlib.axes import Axes
 
 from gl15.diagnostics import check_ranks, coverage, ecdf_band, named_ranks, Ranks
-from gl15.plotting._axes import axes_or_new
-from gl15.plotting._palette import BLACK, CYCLE, GREY
+from gl15.plotting._axes import axes_or_new, legend_below
+from gl15.plotting._palette import palette_of
 from gl15.plotting._posterior import symbol
 
 
@@ -101,7 +101,8 @@ def plot_coverage(
     ax = _draw(named, labels, found.count, key, difference, level, ax)
     ax.set_xlabel("credibility level")
     ax.set_ylabel("empirical coverage" + (" − level" if difference else ""))
-    _legend(ax, f"{found.count} images")
+    # At the width of a column it would lie on the curves.
+    legend_below(ax, 1, f"{found.count} images")
     return ax
 
 
@@ -114,7 +115,8 @@ def _draw(
     level: float,
     ax: Axes | None,
 ) -> Axes:
-    ax = axes_or_new(ax, (4.6, 3.8))
+    ax = axes_or_new(ax, (4.6, 3.8) if difference else (4.6, 5.0))
+    palette = palette_of(ax)
     u, low, high = ecdf_band(count, key=key, level=level)
     # The band shrinks to nothing at the ends, where the function is 0 and 1.
     u, low, high = (np.concatenate([[0], values, [1]]) for values in (u, low, high))
@@ -123,12 +125,12 @@ def _draw(
         u,
         low - base,
         high - base,
-        color=GREY,
+        color=palette.grey,
         alpha=0.25,
         linewidth=0,
         label=f"exact calibration, {level:.0%}",
     )
-    ax.plot(u, u - base, color=BLACK, linestyle="--", linewidth=1)
+    ax.plot(u, u - base, color=palette.ink, linestyle="--", linewidth=1)
     styles = ["-", "-.", ":", (0, (5, 1))]
     for j, (name, rank) in enumerate(named.items()):
         x = np.concatenate([[0], np.sort(rank), [1]])
@@ -139,7 +141,7 @@ def _draw(
         ax.plot(
             x,
             y - x if difference else y,
-            color=CYCLE[j % len(CYCLE)],
+            color=palette.cycle[j % len(palette.cycle)],
             linestyle=styles[j % len(styles)],
             linewidth=1.5,
             drawstyle="default" if difference else "steps-post",

@@ -3,14 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 
 from gl15.diagnostics import RecoveryTable
-from gl15.plotting._axes import axes_or_new
-from gl15.plotting._palette import BLACK, BLUE, VERMILION
+from gl15.plotting._axes import axes_or_new, row_of_axes
+from gl15.plotting._palette import palette_of
 from gl15.posterior import GridPosterior
 
 
@@ -24,7 +23,7 @@ def plot_posterior(
     *,
     truth: float | Mapping[str, Any] | None = None,
     levels: tuple[float, ...] = (0.68, 0.95),
-    color: str = BLUE,
+    color: str | None = None,
     ax: Axes | None = None,
 ) -> Axes:
     """Marginal density of one parameter, its credible intervals shaded.
@@ -34,7 +33,7 @@ def plot_posterior(
         name: the parameter; may be left out if there is only one.
         truth: the true value, or a dictionary that holds it, drawn as a line.
         levels: equal-tailed intervals to shade, the narrowest darkest.
-        color: colour of the curve and the intervals.
+        color: colour of the curve and the intervals; by default blue.
         ax: axes to draw on; by default new ones.
 
     Returns:
@@ -44,6 +43,8 @@ def plot_posterior(
         ValueError: if `name` is unknown or needed, or `levels` are no probabilities.
     """
     ax = axes_or_new(ax, _SIZE)
+    palette = palette_of(ax)
+    color = palette.blue if color is None else color
     name = _only(posterior.names) if name is None else name
     nodes, density = map(np.asarray, posterior.marginal(name))
     for rank, level in enumerate(sorted(levels, reverse=True)):
@@ -62,7 +63,11 @@ def plot_posterior(
     value = truth[name] if isinstance(truth, Mapping) else truth
     if value is not None:
         ax.axvline(
-            float(value), color=BLACK, linestyle="--", linewidth=1.2, label="truth"
+            float(value),
+            color=palette.ink,
+            linestyle="--",
+            linewidth=1.2,
+            label="truth",
         )
     ax.set_xlim(*_window(posterior, name, value))
     ax.set_ylim(bottom=0)
@@ -78,7 +83,7 @@ def plot_joint(
     *,
     truth: Mapping[str, Any] | None = None,
     levels: tuple[float, ...] = (0.68, 0.95),
-    color: str = BLUE,
+    color: str | None = None,
     ax: Axes | None = None,
 ) -> Axes:
     """Joint density of two parameters, with highest-density contours.
@@ -89,7 +94,7 @@ def plot_joint(
             first two.
         truth: true values by name, marked by a star.
         levels: probability within each contour.
-        color: darkest colour of the map.
+        color: of the map where the density is largest; by default blue.
         ax: axes to draw on; by default new ones.
 
     Returns:
@@ -104,11 +109,13 @@ def plot_joint(
             f"{list(posterior.names)}; use `plot_posterior`."
         )
     ax = axes_or_new(ax, _SIZE)
+    palette = palette_of(ax)
+    color = palette.blue if color is None else color
     if names is None:
         names = (posterior.names[0], posterior.names[1])
     nodes, density = posterior.marginal(names)
     x, y, density = np.asarray(nodes[0]), np.asarray(nodes[1]), np.asarray(density)
-    shades = LinearSegmentedColormap.from_list("posterior", ["white", color])
+    shades = LinearSegmentedColormap.from_list("posterior", [palette.ground, color])
     ax.pcolormesh(x, y, density.T, cmap=shades, shading="gouraud", rasterized=True)
     styles = ["-", "--", ":", "-."]
     ordered = sorted(levels)
@@ -117,7 +124,7 @@ def plot_joint(
         y,
         density.T,
         levels=_contours(x, y, density, ordered)[::-1],
-        colors=BLACK,
+        colors=palette.ink,
         linewidths=1,
         linestyles=[styles[i % 4] for i in range(len(ordered))][::-1],
     )
@@ -128,8 +135,8 @@ def plot_joint(
             float(truth[names[0]]),
             float(truth[names[1]]),
             "*",
-            color=VERMILION,
-            markeredgecolor="white",
+            color=palette.vermilion,
+            markeredgecolor=palette.ground,
             markersize=14,
         )
         labels += ["truth"]
@@ -145,7 +152,7 @@ def plot_recovery(
     table: RecoveryTable,
     *,
     label: str | None = None,
-    color: str = BLUE,
+    color: str | None = None,
     axes: tuple[Axes, Axes] | None = None,
 ) -> tuple[Axes, Axes]:
     """Error of the posterior mean and width of the intervals, over the true value.
@@ -156,16 +163,17 @@ def plot_recovery(
     Args:
         table: what `recovery_table` gave.
         label: name of the estimator in the legend.
-        color: its colour.
+        color: its colour; by default blue.
         axes: two axes to draw on; by default a new row of two.
 
     Returns:
         The two axes: errors, widths.
     """
     if axes is None:
-        _, made = plt.subplots(1, 2, figsize=(8, 3.2), layout="constrained")
+        made = row_of_axes(2, (8, 3.2))
         axes = (made[0], made[1])
     left, right = axes
+    color = palette_of(left).blue if color is None else color
     bars = {"capsize": 2, "markersize": 5, "linewidth": 1.4, "color": color}
     left.errorbar(
         table.true,

@@ -4,7 +4,6 @@ import types
 
 import jax
 import jax.numpy as jnp
-import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import numpyro.distributions as dist
@@ -22,17 +21,9 @@ from gl15.posterior import grid_posterior
 from gl15.simulation import ExactRatio, LinearGaussian, Prior
 
 
-matplotlib.use("agg")
-
 ETA = Prior({"eta": dist.Uniform(0.0, 1.5)})
 ONE = ExactRatio(LinearGaussian([[1.0]], 0.05, ("eta",)), ETA)
 KEY = jax.random.key(0)
-
-
-@pytest.fixture(autouse=True)
-def _close():
-    yield
-    plt.close("all")
 
 
 @pytest.fixture(name="ax")
