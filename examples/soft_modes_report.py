@@ -52,24 +52,13 @@ def pictures(
     spacing = shown.tdgl.lattice.spacing
     # Without the common phase, which moves nothing.
     soft = [i for i, zero in enumerate(shown.character.zero) if not zero][:6]
-    fig, axes = plt.subplots(2, 3, figsize=(10, 6.2), layout="constrained")
-    for ax, mode in zip(axes.flat, soft, strict=True):
-        vector = np.asarray(shown.modes.eigenvectors[mode])
-        weight = np.sum(vector**2, axis=(0, 1)) * vector[0, 0].size
-        plotting.plot_density(weight, spacing=spacing, label="", ax=ax)
-        for band, color in ((0, "#56B4E9"), (1, "#E69F00")):
-            at = np.asarray(shown.vortices.positions[band])
-            moves = np.asarray(shown.character.displacements[mode, band])
-            there = ~np.isnan(at[:, 0])
-            longest = np.max(np.hypot(*moves[there].T))
-            arrows = 2.0 * moves[there] / longest
-            options = {"angles": "xy", "scale_units": "xy", "scale": 1, "width": 0.012}
-            ax.quiver(*at[there].T, *arrows.T, color=color, **options)
-        ax.set_title(
-            rf"$\lambda = {float(shown.modes.eigenvalues[mode]):.4f}$, "
-            f"{shown.character.names[mode]} {float(shown.character.vortex[mode]):.0%}"
-        )
-    fig.savefig(out / "modes.png", dpi=150)
+    what = {"vortices": shown.vortices, "character": shown.character}
+    look = {"spacing": spacing, "longest": 2.0, "legend": False}
+    with plotting.style():
+        fig, axes = plt.subplots(2, 3, figsize=(9, 5.6), layout="constrained")
+        for ax, mode in zip(axes.flat, soft, strict=True):
+            plotting.plot_mode(shown.modes, mode, **what, **look, ax=ax)
+        fig.savefig(out / "modes.png", dpi=150)
 
     thresholds = list(rows[0]["uniform"]["fraction_below"])
     fig, axes = plt.subplots(
@@ -160,7 +149,8 @@ along x; the largest residual.
 
 Of eta = {shown["eta"]}, n = {shown["quanta"]}: squared norm of the mode, 1 on average;
 arrows for the displacements of the vortices of band 1 (blue) and band 2 (orange), the
-longest drawn 2 long; the share of the mode that moves vortices as they are.
+longest drawn as long as 2 times the root of the share of the mode that moves vortices as
+they are, which is said above.
 
 {results["seconds"]:.0f} s, gl15 {versions["gl15"]}, jax {versions["jax"]}.
 """

@@ -37,6 +37,7 @@ from gl15.observables import (
 )
 from gl15.physics import (
     evolve as evolve,
+    evolve_batch as evolve_batch,
     Lattice as Lattice,
     quench as quench,
     TDGL as TDGL,

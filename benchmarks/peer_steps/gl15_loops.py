@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import gl15
-from gl15.physics._evolve import integrate
+from gl15.physics import evolve_batch
 from gl15.physics._flow import Flow
 from gl15.physics._lanes import pack, unpack
 from gl15.simulation._simulate import _keys
@@ -96,7 +96,7 @@ class Integrate(Peer):
         self.name = f"gl15 through Diffrax, {_beside(batch)}"
 
         def solve(psi, steps):
-            return integrate(self.tdgl, psi, t1=steps * dt, dt=dt).ys
+            return evolve_batch(self.tdgl, psi, t1=steps * dt, dt=dt).ys
 
         self.loop = jax.jit(solve, static_argnums=1, compiler_options=_options())
 

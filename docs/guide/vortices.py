@@ -6,7 +6,6 @@
 
 # %%
 import jax
-import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
 
@@ -67,10 +66,7 @@ fig, axes = plt.subplots(1, 2, figsize=(9, 4), layout="constrained")
 for band, ax in enumerate(axes):
     rho = observables.densities(states[-1])[band]
     plotting.plot_density(rho, spacing=lattice.spacing, ax=ax)
-    ax.autoscale(False)
-    for number in range(int(tracks.counts[band])):
-        path = tracks.trajectory(band, number)[1] % film.box.lengths[0]
-        ax.plot(*path.T, ".", markersize=1.5, color="white")
+    plotting.plot_tracks(tracks, band, ax=ax)
     ax.set_title(f"band {band + 1}: density at t = 15, and all tracks")
 plt.show()
 
@@ -119,10 +115,7 @@ edges = step * (np.arange(17) + 0.5)
 r, g = jax.vmap(observables.pair_correlation)(patterns)
 k, S = jax.vmap(lambda one: observables.point_structure_factor(one, edges))(patterns)
 fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3.5), layout="constrained")
-left.plot(r[0], jnp.mean(g, 0), marker=".")
-left.axhline(1, color="grey", linewidth=0.8)
-left.set_xlabel("r")
-left.set_ylabel("g(r) at t = 2, band 2")
+plotting.plot_pair_correlation(r[0], g, label="band 2, t = 2", ax=left)
 plotting.plot_structure_factor(k[0], S, label="vortices of band 2", ax=right)
 plt.show()
 

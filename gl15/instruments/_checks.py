@@ -26,10 +26,13 @@ def check_not_negative(**parameters: Parameter) -> None:
             )
 
 
-def check_positive(**parameters: Parameter | None) -> None:
+def check_positive(
+    remedy: str = "None switches the effect off", /, **parameters: Parameter | None
+) -> None:
     """Refuse parameters that are zero, negative or NaN, where they have values.
 
     Args:
+        remedy: what the message says to do.
         **parameters: the parameters by name; None passes.
 
     Raises:
@@ -39,9 +42,7 @@ def check_positive(**parameters: Parameter | None) -> None:
         if value is None or not is_known(value):
             continue
         if not np.all(np.asarray(value) > 0):
-            raise ValueError(
-                f"`{name}` must be positive, got {value}; None switches the effect off."
-            )
+            raise ValueError(f"`{name}` must be positive, got {value}; {remedy}.")
 
 
 def check_boundary(boundary: str) -> None:

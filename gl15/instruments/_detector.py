@@ -60,8 +60,11 @@ class Detector(AbstractInstrument):
         )
         check_positive(saturation=self.saturation, pixel_size=self.pixel_size)
         check_boundary(self.boundary)
-        if self.binning < 1:
-            raise ValueError(f"`binning` must be at least 1 pixel, got {self.binning}.")
+        if self.binning < 1 or self.binning % 1:
+            raise ValueError(
+                f"`binning` must be at least 1 pixel and a whole number, got "
+                f"{self.binning}; for others give `pixel_size`."
+            )
         if self.pixel_size is not None and self.binning != 1:
             raise ValueError(
                 f"`binning`={self.binning} and `pixel_size`={self.pixel_size:g} both "

@@ -71,7 +71,11 @@ class LorentzTEM(AbstractInstrument):
             noise=self.noise,
             beam_angle=self.beam_angle,
         )
-        check_positive(thickness=self.thickness, field_unit=self.field_unit)
+        check_positive(
+            "1 leaves the signal as it is",
+            thickness=self.thickness,
+            field_unit=self.field_unit,
+        )
         check_channels((self.channel,))
         check_boundary(self.boundary)
 

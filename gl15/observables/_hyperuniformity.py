@@ -129,19 +129,27 @@ def fit_power_law(
         The power law.
 
     Raises:
-        ValueError: if a wave number or a power is not positive, or if there are fewer
-            than two rings.
+        ValueError: if a wave number or a power is not positive, or if fewer than two
+            rings have counts.
     """
-    k, S = jnp.asarray(k), jnp.asarray(S)
-    if k.shape[0] < 2:
-        raise ValueError(f"`k` must be at least two wave numbers, got {k.shape[0]}.")
+    k, S, counts = jnp.asarray(k), jnp.asarray(S), jnp.asarray(counts)
+    if not k.shape == S.shape == counts.shape:
+        raise ValueError(
+            f"`k`, `S` and `counts` must be one for each ring, got shapes {k.shape}, "
+            f"{S.shape} and {counts.shape}."
+        )
+    if not isinstance(counts, Tracer) and np.sum(counts > 0) < 2:
+        raise ValueError(
+            f"`counts` must be positive in two rings or more, got {counts}; a power "
+            "law has two parameters."
+        )
     for name, value in (("k", k), ("S", S)):
         if not isinstance(value, Tracer) and not bool(jnp.all(value > 0)):
             raise ValueError(
                 f"`{name}` must be positive for a power law, got {value}; leave the "
                 "other rings out."
             )
-    return _fit(k, S, 0.5 * jnp.asarray(counts, S.dtype))
+    return _fit(k, S, 0.5 * counts.astype(S.dtype))
 
 
 @eqx.filter_jit

@@ -57,9 +57,10 @@ def structure_factor(
 
     Raises:
         ValueError: if a ring reaches beyond the Nyquist wave number or is narrower
-            than the spacing of the wave vectors, or if `rho` is not finite.
+            than the spacing of the wave vectors, or if `rho` is not one image or not
+            finite.
     """
-    check_finite("rho", rho)
+    check_images(rho=rho)
     return _radial(rho, rho, spacing, edges, window)
 
 
@@ -89,8 +90,7 @@ def cross_structure_factor(
     Raises:
         ValueError: as `structure_factor` does.
     """
-    check_finite("first", first)
-    check_finite("second", second)
+    check_images(first=first, second=second)
     return _radial(first, second, spacing, edges, window)
 
 
@@ -115,11 +115,10 @@ def structure_factor_map(
         $k_x$ and $k_y$, rising, with zero in the middle, and S there.
 
     Raises:
-        ValueError: if an image or `spacing` is not finite.
+        ValueError: if an image is none or not finite, or `spacing` is no length.
     """
-    check_finite("rho", rho)
     second = rho if other is None else other
-    check_finite("other", second)
+    check_images(rho=rho, other=second)
     check_spacing(spacing)
     S = jnp.fft.fftshift(jnp.real(cross_power(rho, second, window)))
     k_x, k_y = (
@@ -224,9 +223,29 @@ def check_finite(name: str, values: Float[Array, "..."] | Complex[Array, "..."])
         return
     raise ValueError(
         f"`{name}` holds {int(np.sum(~np.isfinite(values)))} values of {values.size} "
-        "that are not finite, and they would spread to every wave number; did the "
-        "simulation diverge? Mask or redo this image."
+        "that are not finite, and they would spread to all that is made of it; did the "
+        "simulation diverge? Mask or redo it."
     )
+
+
+def check_images(**images: Float[Array, "nx ny"]) -> None:
+    """Refuse what is not one image and another of the same shape, all finite.
+
+    Args:
+        **images: the images by name.
+
+    Raises:
+        ValueError: naming the one that is not right.
+    """
+    shape = next(iter(images.values())).shape
+    for name, image in images.items():
+        if image.ndim != 2 or image.shape != shape or 0 in shape:
+            raise ValueError(
+                f"`{name}` must be one image (nx, ny), like any other beside it, got "
+                f"shapes {[one.shape for one in images.values()]}; take one channel, "
+                "`x[..., 0]`, and `jax.vmap` over several images."
+            )
+        check_finite(name, image)
 
 
 def _radial(

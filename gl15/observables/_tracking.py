@@ -131,6 +131,8 @@ def track(
         raise ValueError(
             f"`times` must be one for each of {frames} frames, got shape {when.shape}."
         )
+    if not isinstance(when, Tracer) and not np.all(np.diff(when) > 0):
+        raise ValueError(f"`times` must rise, got {times}; sort the frames by them.")
     for name, value in (("max_step", max_step), ("pair_distance", pair_distance)):
         if value is None or isinstance(value, Tracer):
             continue

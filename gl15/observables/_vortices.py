@@ -52,8 +52,11 @@ class Vortices(eqx.Module):
             The points.
 
         Raises:
-            ValueError: if there is an axis of frames: use `jax.vmap`.
+            ValueError: if there is an axis of frames (use `jax.vmap`), or no such band.
         """
+        # JAX would take the last band for any number beyond.
+        if band not in (0, 1):
+            raise ValueError(f"`band` must be 0 or 1, got {band}.")
         if self.mask.ndim != 2:
             raise ValueError(
                 f"the vortices have {self.mask.ndim - 2} axes of frames; take one "

@@ -1,4 +1,4 @@
-"""Time evolution: Diffrax, fixed steps, any number of simulations side by side."""
+"""Time evolution: Diffrax, any number of simulations side by side."""
 
 import math
 from collections.abc import Sequence
@@ -12,13 +12,20 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Complex, Float, Key, UInt32
 
+from gl15.physics._chebyshev import RungeKuttaChebyshev
+from gl15.physics._checks import check_options, check_start, check_times
 from gl15.physics._compile import compiled
 from gl15.physics._euler import EulerSteps
 from gl15.physics._flow import Flow
 from gl15.physics._lanes import pack, spread, unpack
 from gl15.physics._noise import LaneNoise
+from gl15.physics._stages import StagedSteps
 from gl15.physics._tdgl import TDGL
 from gl15.physics._types import Psi, Scalar
+
+
+#: Adaptive steps, rejected ones included, that are enough for anything that works.
+_MANY_STEPS = 4096
 
 
 def evolve(
@@ -29,12 +36,13 @@ def evolve(
     dt: float | int = 1e-3,
     ts: Sequence[float] | Float[Array, " times"] | np.ndarray | None = None,
     solver: diffrax.AbstractSolver | None = None,
+    stepsize_controller: diffrax.AbstractStepSizeController | None = None,
     adjoint: diffrax.AbstractAdjoint | None = None,
     temperature: Scalar = 0.0,
     key: Key[Array, ""] | UInt32[Array, "2"] | None = None,
     progress: bool = False,
 ) -> diffrax.Solution:
-    r"""Integrate the TDGL dynamics from `t=0` to `t1` with fixed steps.
+    r"""Integrate the TDGL dynamics from `t=0` to `t1`, with fixed steps by default.
 
     $$\psi^{(n+1)} = \psi^{(n)} - \mathrm{d}t\, \frac{\delta F_K}{\delta \psi^*}
     + \sqrt{T\, \mathrm{d}t/\mathrm{d}x^2}\; \xi^{(n)}$$
@@ -52,6 +60,11 @@ def evolve(
         ts: times to save, increasing, within `[0, t1]`; by default `t1` alone. Between
             steps the state is interpolated.
         solver: a Diffrax solver; explicit Euler by default.
+            `gl15.physics.RungeKuttaChebyshev()` takes much longer steps.
+        stepsize_controller: adapts the steps, such as `diffrax.PIDController(rtol=1e-4,
+            atol=1e-4, pcoeff=0.2, icoeff=0.4)` with `solver=diffrax.Tsit5()`; `dt` is
+            then the first step. Its times (`dtmax`, `step_ts`) are times like `t1`. By
+            default steps are fixed.
         adjoint: how Diffrax differentiates. By default reverse mode with recursive
             checkpoints; `diffrax.ForwardMode()` is cheaper for few parameters.
         temperature: temperature $T$ of the Langevin noise; 0 for none.
@@ -63,32 +76,36 @@ def evolve(
         `[times, 2, nx, ny]`, `.stats` the number of steps.
 
     Raises:
-        ValueError: if `dt` is above the stability limit of explicit Euler, if times or
-            shapes do not fit, or if `key` is missing.
+        ValueError: if `dt` is above the stability limit of an explicit solver, if times
+            or shapes do not fit, if `key` is missing, or if solver, controller and
+            temperature do not go together.
+        equinox.EquinoxRuntimeError: if adaptive steps do not reach `t1`.
     """
     tdgl.check_psi(psi0, "psi0")
     if psi0.ndim != 3:
         raise ValueError(
-            f"`psi0` must have shape (2, nx, ny), got {psi0.shape}; use `jax.vmap`, "
-            "or `gl15.simulate` for an ensemble."
+            f"`psi0` must have shape (2, nx, ny), got {psi0.shape}; use "
+            "`evolve_batch` for several, or `gl15.simulate` for an ensemble."
         )
-    _check_times(t1, dt, ts)
-    if solver is None or isinstance(solver, diffrax.Euler):
-        psi0 = check_step(tdgl, dt, psi0)
+    check_times(t1, dt, ts)
+    adaptive = stepsize_controller is not None
+    psi0 = check_start(tdgl, dt, psi0, solver, adaptive)
     arrays = tdgl, psi0, ts, temperature, key
     if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(arrays)):
-        run = integrate
+        run = evolve_batch
     else:
-        run = compiled(integrate)
+        run = compiled(evolve_batch)
         # Known when it is compiled, so that saved states are ends of runs of steps.
         ts = None if ts is None else tuple(np.asarray(ts, float).tolist())
     solution = run(
         tdgl,
         psi0[None],
-        t1=t1,
-        dt=dt,
+        # NumPy's numbers would be traced.
+        t1=float(t1),
+        dt=float(dt),
         ts=ts,
         solver=solver,
+        stepsize_controller=stepsize_controller,
         adjoint=adjoint,
         temperature=temperature,
         keys=None if key is None else key[None],
@@ -97,52 +114,7 @@ def evolve(
     return eqx.tree_at(lambda s: s.ys, solution, replace_fn=lambda psi: psi[:, 0])
 
 
-def check_step(tdgl: TDGL, dt: float | int, psi: Psi) -> Psi:
-    """Refuse a step that explicit Euler would amplify.
-
-    Args:
-        tdgl: the dynamics.
-        dt: the step.
-        psi: the state it starts from.
-
-    Returns:
-        `psi`, which carries the check where values are traced.
-
-    Raises:
-        ValueError: with the limit in the message.
-    """
-    traced = any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((tdgl, psi)))
-    if traced:
-        limit = tdgl.max_stable_step(psi)
-        return eqx.error_if(
-            psi,
-            ~(dt <= limit),
-            "`dt` is above the stability limit of explicit Euler, or nu^2 >= D1 D2; "
-            "see `tdgl.max_stable_step()`.",
-        )
-    with jax.ensure_compile_time_eval():
-        bad, limit = _look(tdgl, psi)
-    if bad:
-        raise ValueError(
-            f"`psi0` holds {bad} values that are NaN or infinite, of {psi.size}."
-        )
-    limit = float(limit)
-    if not dt <= limit:
-        raise ValueError(
-            f"`dt`={dt:g} is above the stability limit {limit:.6g} of explicit Euler "
-            f"at this spacing and these couplings; use `dt` <= {limit:.4g} "
-            "(`tdgl.max_stable_step()`)."
-        )
-    return psi
-
-
-@eqx.filter_jit
-def _look(tdgl: TDGL, psi: Psi) -> tuple[Array, Array]:
-    """How many values are not finite, and the largest stable step."""
-    return psi.size - jnp.isfinite(psi).sum(), tdgl.max_stable_step(psi)
-
-
-def integrate(
+def evolve_batch(
     tdgl: TDGL,
     psi0: Complex[Array, "lanes 2 nx ny"],
     *,
@@ -150,6 +122,7 @@ def integrate(
     dt: float | int,
     ts: Sequence[float] | Float[Array, " times"] | np.ndarray | None = None,
     solver: diffrax.AbstractSolver | None = None,
+    stepsize_controller: diffrax.AbstractStepSizeController | None = None,
     adjoint: diffrax.AbstractAdjoint | None = None,
     temperature: Scalar | Float[Array, " lanes"] = 0.0,
     keys: Key[Array, " lanes"] | UInt32[Array, "lanes 2"] | None = None,
@@ -157,8 +130,10 @@ def integrate(
 ) -> diffrax.Solution:
     """Evolve several simulations side by side, in the layout made for it.
 
-    The leaves of `tdgl` may have a leading axis of simulations, as `eqx.filter_vmap`
-    makes them; those without are shared. Steps are not checked for stability.
+    Equal to `jax.vmap` of `evolve`, to rounding, and several times faster. The leaves
+    of `tdgl` may have a leading axis of simulations, as `eqx.filter_vmap(...,
+    out_axes=eqx.if_array(0))` makes them; those without are shared. Steps are not
+    checked for stability. Compile it, or what calls it, with `eqx.filter_jit`.
 
     Args:
         tdgl: the dynamics of all.
@@ -167,6 +142,7 @@ def integrate(
         dt: time step, as in `evolve`.
         ts: times to save.
         solver: a Diffrax solver.
+        stepsize_controller: as in `evolve`; all simulations take the same steps.
         adjoint: how Diffrax differentiates.
         temperature: temperature of the Langevin noise, one or one each.
         keys: a random key for each, needed if `temperature` is not 0.
@@ -176,65 +152,90 @@ def integrate(
         A `diffrax.Solution` whose `.ys` has shape `[times, lanes, 2, nx, ny]`.
 
     Raises:
-        ValueError: if times do not fit, or if `keys` is missing.
+        ValueError: if times do not fit, if `keys` is missing, or if solver, controller
+            and temperature do not go together.
     """
-    _check_times(t1, dt, ts)
+    check_times(t1, dt, ts)
     if not isinstance(temperature, Tracer) and not np.all(np.asarray(temperature) >= 0):
         raise ValueError(f"`temperature` must not be negative, got {temperature}.")
-    # Time is counted in steps: their ends are whole numbers, exact in float32.
-    steps = math.ceil(t1 / dt * (1 - 1e-6))
-    dt = t1 / steps
+    quiet = isinstance(temperature, float | int) and temperature == 0
+    check_options(solver, stepsize_controller, quiet)
     lanes, dtype = psi0.shape[0], psi0.real.dtype
+    steps = math.ceil(t1 / dt * (1 - 1e-6))
+    # Time is counted in fixed steps: their ends are whole numbers, exact in float32.
+    unit = t1 / steps if stepsize_controller is None else 1.0
     flow = Flow.build(
-        tdgl.lattice, tdgl.material, tdgl.links, lanes=lanes, dtype=dtype, dt=dt
+        tdgl.lattice, tdgl.material, tdgl.links, lanes=lanes, dtype=dtype, dt=unit
     )
     noise = None
-    if not (isinstance(temperature, float | int) and temperature == 0):
+    if not quiet:
         if keys is None:
             raise ValueError(
                 "`key` is needed for thermal noise: `temperature` is "
                 f"{temperature}, pass `key=jax.random.key(...)`."
             )
-        noise = _thermal_noise(tdgl, temperature, keys, dt, steps, dtype)
-    runs = solver is None and (
-        adjoint is None or isinstance(adjoint, diffrax.RecursiveCheckpointAdjoint)
-    )
-    ends = _ends_of_runs(steps, dt, ts) if runs else np.arange(steps + 1)
-    count, length = len(ends) - 1, int(np.diff(ends).max())
-    if runs:
-        terms = EulerSteps(flow, noise, length)
-    elif noise is None:
+        noise = _thermal_noise(tdgl, temperature, keys, unit, steps, dtype)
+    plain = adjoint is None or isinstance(adjoint, diffrax.RecursiveCheckpointAdjoint)
+    weights = solver.weights if isinstance(solver, RungeKuttaChebyshev) else None
+    runs = plain and (solver is None or weights is not None)
+    end, dt0 = steps, None
+    if stepsize_controller is not None:
+        count, end, dt0 = max(_MANY_STEPS, 16 * steps), t1, jnp.asarray(dt, dtype)
+        controller = jax.tree.map(
+            lambda leaf: leaf.astype(dtype) if eqx.is_inexact_array(leaf) else leaf,
+            stepsize_controller,
+        )
         terms = diffrax.ODETerm(flow)
     else:
-        terms = diffrax.MultiTerm(diffrax.ODETerm(flow), noise)
+        ends = _ends_of_runs(steps, unit, ts) if runs else np.arange(steps + 1)
+        count, length = len(ends) - 1, int(np.diff(ends).max())
+        controller = diffrax.StepTo(jnp.asarray(ends, dtype))
+        if runs and weights is not None:
+            terms = StagedSteps(flow, weights, length)
+        elif runs:
+            terms = EulerSteps(flow, noise, length)
+        elif noise is None:
+            terms = diffrax.ODETerm(flow)
+        else:
+            terms = diffrax.MultiTerm(diffrax.ODETerm(flow), noise)
     if adjoint is None:
-        # The ends of all runs are kept: none is run again to find another.
-        adjoint = diffrax.RecursiveCheckpointAdjoint(checkpoints=count)
-    saveat = (
-        diffrax.SaveAt(t1=True)
-        if ts is None
-        else diffrax.SaveAt(
-            ts=jnp.clip(jnp.asarray(ts, float) / dt, 0.0, steps).astype(dtype)
-        )
-    )
-    meter = diffrax.TqdmProgressMeter(refresh_steps=max(1, count // 100))
+        # The ends of all runs are kept: none is run again to find another. Of single
+        # steps, twice the square root are: most are run twice.
+        kept = count if runs else min(count, 2 * math.isqrt(count) + 2)
+        adjoint = diffrax.RecursiveCheckpointAdjoint(checkpoints=kept)
+    saved = None if ts is None else jnp.asarray(ts, float) / unit
+    meter = diffrax.TqdmProgressMeter(refresh_steps=max(1, min(count, steps) // 100))
     solution = diffrax.diffeqsolve(
         terms,
-        diffrax.Euler() if solver is None else solver,
+        diffrax.Euler() if runs or solver is None else solver,
         # In the type of the state, or Diffrax promotes the state to that of the time.
         t0=jnp.zeros((), dtype),
-        t1=jnp.asarray(steps, dtype),
-        dt0=None,
+        t1=jnp.asarray(end, dtype),
+        dt0=dt0,
         y0=pack(psi0),
-        saveat=saveat,
-        stepsize_controller=diffrax.StepTo(jnp.asarray(ends, dtype)),
+        saveat=diffrax.SaveAt(t1=True)
+        if saved is None
+        else diffrax.SaveAt(ts=jnp.clip(saved, 0.0, end).astype(dtype)),
+        stepsize_controller=controller,
         adjoint=adjoint,
         max_steps=count + 1,
         progress_meter=meter if progress else diffrax.NoProgressMeter(),
+        throw=stepsize_controller is None,
     )
     psi = jax.vmap(lambda state: unpack(state, lanes))(solution.ys)
     times = jnp.asarray([t1], float) if ts is None else jnp.asarray(ts, float)
-    stats = solution.stats | {"num_steps": jnp.asarray(steps)}
+    stats = solution.stats
+    if stepsize_controller is None:
+        taken = jnp.asarray(steps)
+        stats |= {"num_steps": taken, "num_accepted_steps": taken}
+    else:
+        psi = eqx.error_if(
+            psi,
+            solution.result != diffrax.RESULTS.successful,
+            f"adaptive steps did not reach `t1` in {count}: loosen `rtol` and `atol` "
+            "(single precision resolves 1e-6), lower `dtmin`, or begin with a shorter "
+            "`dt`.",
+        )
     return eqx.tree_at(
         lambda s: (s.t1, s.ts, s.ys, s.stats),
         solution,
@@ -274,20 +275,3 @@ def _thermal_noise(tdgl, temperature, keys, dt: float, steps: int, dtype):
     scale = _Amplitude(spread(amplitude, keys.shape[0], tdgl.lattice.shape[1]))
     noise = LaneNoise(keys, 0.0, float(steps), tdgl.lattice.shape, dtype)
     return diffrax.ControlTerm(scale, noise)
-
-
-def _check_times(t1: float | int, dt: float | int, ts) -> None:
-    for name, value in (("t1", t1), ("dt", dt)):
-        if not (np.isfinite(value) and value > 0):
-            raise ValueError(f"`{name}` must be a positive time, got {value}.")
-    if dt > t1:
-        raise ValueError(f"`dt`={dt} is longer than the whole evolution, `t1`={t1}.")
-    if ts is None or isinstance(ts, Tracer):
-        return
-    times = np.asarray(ts, float)
-    slack = 1e-6 * t1
-    rising = times.ndim == 1 and times.size > 0 and np.all(np.diff(times) > 0)
-    if not (rising and np.all(np.isfinite(times))):
-        raise ValueError(f"`ts` must be a rising list of times, got {ts}.")
-    if times[0] < -slack or times[-1] > t1 + slack:
-        raise ValueError(f"`ts` must lie within [0, t1={t1}], got {ts}.")

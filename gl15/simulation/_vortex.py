@@ -2,6 +2,7 @@
 
 from typing import ClassVar
 
+import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -9,8 +10,8 @@ import numpy as np
 from jaxtyping import Array, Complex, Float, PRNGKeyArray
 
 from gl15.observables import CHANNELS, observe
-from gl15.physics import evolve, Lattice, quench, TDGL, TwoBand
-from gl15.physics._evolve import integrate
+from gl15.physics import evolve, evolve_batch, Lattice, quench, TDGL, TwoBand
+from gl15.physics._stability import reach
 from gl15.physics._types import Scalar, ScalarOrMap
 from gl15.simulation._prior import Theta, ThetaValue
 from gl15.simulation._simulate import Keys
@@ -32,6 +33,10 @@ class VortexSimulator(eqx.Module):
         dt: time step.
         amplitude: half-width of the quench noise.
         temperature: temperature of the Langevin noise.
+        solver: a Diffrax solver; explicit Euler by default.
+        stepsize_controller: adapts the steps, see `evolve`. Simulations side by side
+            then take the same steps, and an image depends on its companions to within
+            the tolerance: prefer fixed steps.
     """
 
     lattice: Lattice
@@ -41,6 +46,8 @@ class VortexSimulator(eqx.Module):
     dt: float = 1e-3
     amplitude: float = 0.5
     temperature: float = 0.0
+    solver: diffrax.AbstractSolver | None = None
+    stepsize_controller: diffrax.AbstractStepSizeController | None = None
 
     names: ClassVar[tuple[str, ...]] = ("eta", "B", "nu")
     channels: ClassVar[tuple[str, ...]] = CHANNELS
@@ -54,10 +61,13 @@ class VortexSimulator(eqx.Module):
     def batch_size(self) -> int:
         """Simulations side by side that suit the machine.
 
-        Eight fill the vector registers and stay in the cache of a CPU core; an
+        As many as stay in the cache of a CPU core and fill its vector registers; an
         accelerator wants to be filled.
         """
-        return 8 if jax.default_backend() == "cpu" else 512
+        nx, ny = self.lattice.shape
+        if jax.default_backend() == "cpu":
+            return max(1, min(16, 2**15 // (nx * ny)))
+        return max(1, 2**24 // (nx * ny))
 
     def tdgl(self, theta: Theta) -> TDGL:
         """The dynamics at `theta`.
@@ -106,6 +116,8 @@ class VortexSimulator(eqx.Module):
             psi0,
             t1=self.t1,
             dt=self.dt,
+            solver=self.solver,
+            stepsize_controller=self.stepsize_controller,
             temperature=self.temperature,
             key=noise_key,
         )
@@ -130,11 +142,13 @@ class VortexSimulator(eqx.Module):
         def start(key: PRNGKeyArray) -> Complex[Array, "2 nx ny"]:
             return quench(self.lattice, key=key, amplitude=self.amplitude)
 
-        solution = integrate(
+        solution = evolve_batch(
             self._side_by_side(theta),
             jax.vmap(start)(quench_keys),
             t1=self.t1,
             dt=self.dt,
+            solver=self.solver,
+            stepsize_controller=self.stepsize_controller,
             temperature=self.temperature,
             keys=noise_keys,
         )
@@ -187,6 +201,8 @@ class VortexSimulator(eqx.Module):
         couplings = {k: jnp.asarray(v) for k, v in columns.items() if k != "B"}
 
         limits = np.atleast_1d(self._largest_stable_steps(couplings, densest))
+        # Not a number stays one: couplings without a lower bound are refused.
+        limits = limits * (np.inf if self.stepsize_controller else reach(self.solver))
         bad = np.flatnonzero(~(self.dt <= limits))
         if bad.size == 0:
             return
@@ -198,8 +214,10 @@ class VortexSimulator(eqx.Module):
                 f"`diffusion`={self.material.diffusion}, the first {first}; narrow "
                 "the prior of `nu`."
             )
+        euler = self.solver is None or isinstance(self.solver, diffrax.Euler)
+        name = "explicit Euler" if euler else type(self.solver).__name__
         raise ValueError(
-            f"`dt`={self.dt:g} is above the stability limit of explicit Euler for "
+            f"`dt`={self.dt:g} is above the stability limit of {name} for "
             f"{bad.size} of {limits.size} theta, the first {first}; use "
             f"`dt` <= {worst:.4g}."
         )

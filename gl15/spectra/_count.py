@@ -27,18 +27,13 @@ def count_below(H: lx.AbstractLinearOperator, threshold: float | int) -> int:
     Raises:
         ValueError: if `threshold` is not finite, or if H is another operator.
     """
-    if not isinstance(H, Hessian):
-        raise ValueError(
-            f"`H` is a {type(H).__name__}, and modes are counted on the sparse matrix "
-            "that `gl15.hessian` operators know; for others use "
-            "`density_of_states(H, key=key).fraction_below(threshold)`."
-        )
+    H = _sparse(H)
     if not math.isfinite(threshold):
         raise ValueError(f"`threshold` must be a finite eigenvalue, got {threshold}.")
     return ShiftInvert(H).count_below(threshold)
 
 
-def soft_fraction(H: Hessian, threshold: float | int) -> float:
+def soft_fraction(H: lx.AbstractLinearOperator, threshold: float | int) -> float:
     r"""Fraction of the modes of a stationary state that lie below a threshold.
 
     What counts is how it compares with the uniform state's own at the same couplings
@@ -53,7 +48,18 @@ def soft_fraction(H: Hessian, threshold: float | int) -> float:
         The fraction, zero modes included.
 
     Raises:
-        ValueError: if the state is not stationary, with its gradient norm.
+        ValueError: if the state is not stationary, with its gradient norm, or as
+            `count_below` does.
     """
-    H.check_stationary()
+    _sparse(H).check_stationary()
     return count_below(H, threshold) / H.in_size()
+
+
+def _sparse(H: lx.AbstractLinearOperator) -> Hessian:
+    if not isinstance(H, Hessian):
+        raise ValueError(
+            f"`H` is a {type(H).__name__}, and modes are counted on the sparse matrix "
+            "that `gl15.hessian` operators know; for others use "
+            "`density_of_states(H, key=key).fraction_below(threshold)`."
+        )
+    return H

@@ -114,6 +114,8 @@ def density_of_states(
         raise ValueError(
             f"`steps`={steps} must lie between 1 and the dimension {zero.size} of `H`."
         )
+    if points < 2:
+        raise ValueError(f"`points`={points}: a grid has at least 2.")
     if width is not None and not width > 0:
         raise ValueError(f"`width` must be positive, got {width}.")
     nodes, weights = _quadrature(H, key, probes, steps)

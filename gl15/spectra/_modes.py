@@ -88,7 +88,9 @@ def lowest_modes(
     """
     zero, product, unflatten = flatten(H)
     if not 1 <= k <= zero.size:
-        raise ValueError(f"`k`={k}, but `H` has {zero.size} modes; use 1 <= `k`.")
+        raise ValueError(
+            f"`k`={k}, but `H` has {zero.size} modes; ask for 1 to {zero.size} of them."
+        )
     if subspace is not None and subspace <= k:
         raise ValueError(f"`subspace`={subspace} must exceed `k`={k}.")
     chosen = _chosen(method, H, zero.size, k)

@@ -57,7 +57,8 @@ def relax(
         The stationary state. It may be a saddle, which `lowest_modes` tells.
 
     Raises:
-        ValueError: if `psi` does not fit the lattice or is not finite.
+        ValueError: if `psi` does not fit the lattice or is not finite, or if
+            `tolerance` is not positive.
         RuntimeError: if `max_steps` do not suffice.
 
     Reference:
@@ -71,6 +72,11 @@ def relax(
         )
     if tolerance is None:
         tolerance = 1e-10 if psi.dtype == jnp.complex128 else 1e-4
+    if not tolerance > 0:
+        raise ValueError(
+            f"`tolerance` must be a positive gradient norm, got {tolerance}; rounding "
+            "leaves about 1e-12 in float64."
+        )
     # As arrays, so that other values do not compile again.
     limits = jnp.asarray(tolerance, psi.real.dtype), jnp.asarray(max_steps)
     last = _descend(tdgl, psi, *limits)

@@ -10,8 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gl15.physics import evolve, Lattice, Links, quench, TDGL, TwoBand
-from gl15.physics._evolve import integrate
+from gl15.physics import evolve, evolve_batch, Lattice, Links, quench, TDGL, TwoBand
 
 
 OPEN = Lattice((6, 5), spacing=0.5)
@@ -133,8 +132,8 @@ def test_a_state_of_another_shape(method):
         call(wrong)
 
 
-def test_a_batch_of_states_is_pointed_to_vmap():
-    with pytest.raises(ValueError, match="`psi0` .*`jax.vmap`"):
+def test_a_batch_of_states_is_pointed_to_evolve_batch():
+    with pytest.raises(ValueError, match="`psi0` .*`evolve_batch`"):
         inspect.unwrap(evolve)(tdgl(), jnp.stack([PSI, PSI]), t1=0.1)
 
 
@@ -190,7 +189,7 @@ def test_a_negative_temperature():
 
 def test_noise_for_lanes_without_keys():
     with pytest.raises(ValueError, match="`key` is needed"):
-        integrate(tdgl(), PSI[None], t1=0.1, dt=1e-3, temperature=jnp.asarray([0.1]))
+        evolve_batch(tdgl(), PSI[None], t1=0.1, dt=1e-3, temperature=jnp.asarray([0.1]))
 
 
 @pytest.mark.parametrize("amplitude", [-0.1, float("nan")])

@@ -6,8 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gl15.physics import evolve, Lattice, Links, TDGL, TwoBand
-from gl15.physics._evolve import integrate
+from gl15.physics import evolve, evolve_batch, Lattice, Links, TDGL, TwoBand
 
 
 SHAPE = (6, 5)
@@ -69,7 +68,7 @@ def test_lanes_agree_with_one_at_a_time(vary, boundary, draw):
     @eqx.filter_jit
     def side_by_side(psi0):
         batch = eqx.filter_vmap(sample, out_axes=eqx.if_array(0))(jnp.arange(LANES))
-        return integrate(batch, psi0, ts=[0.05, 0.2], **TIMES).ys
+        return evolve_batch(batch, psi0, ts=[0.05, 0.2], **TIMES).ys
 
     together = side_by_side(psi0)
     assert together.shape == (2, LANES, 2, *SHAPE)
@@ -87,7 +86,7 @@ def test_lanes_may_share_everything_but_the_start(draw):
     material = TwoBand(alpha=(pinning, -1.0), josephson=0.8, drag=0.2)
     tdgl = TDGL(lattice, material, 0.3)
     psi0 = draw(LANES, 2, *SHAPE)
-    together = eqx.filter_jit(integrate)(tdgl, psi0, **TIMES).ys[0]
+    together = eqx.filter_jit(evolve_batch)(tdgl, psi0, **TIMES).ys[0]
     alone = jax.jit(lambda psi: evolve(tdgl, psi, **TIMES).ys[0])
     for i in range(LANES):
         np.testing.assert_allclose(together[i], alone(psi0[i]), rtol=0, atol=1e-13)
@@ -103,7 +102,7 @@ def test_thermal_noise_of_a_lane_depends_on_its_key_alone(draw):
     def side_by_side(psi0):
         batch = eqx.filter_vmap(sample, out_axes=eqx.if_array(0))(jnp.arange(LANES))
         noise = {"temperature": temperatures, "keys": keys}
-        return integrate(batch, psi0, **noise, **TIMES).ys[0]
+        return evolve_batch(batch, psi0, **noise, **TIMES).ys[0]
 
     @jax.jit
     def alone(i, psi, temperature, key):

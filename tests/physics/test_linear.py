@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given, strategies as st
 
-from gl15.physics import exact, Lattice, TDGL, TwoBand
-from gl15.physics._evolve import integrate
+from gl15.physics import evolve_batch, exact, Lattice, TDGL, TwoBand
 
 
 SHAPE = (8, 6)
@@ -19,7 +18,7 @@ MATERIAL = TwoBand(diffusion=(4.0, 1.0), alpha=(-1.0, -0.6), josephson=0.8, drag
 
 @eqx.filter_jit
 def grow(tdgl, psi0, steps=STEPS, dt=DT):
-    return integrate(tdgl, psi0, t1=steps * dt, dt=dt).ys[0]
+    return evolve_batch(tdgl, psi0, t1=steps * dt, dt=dt).ys[0]
 
 
 @pytest.mark.parametrize("boundary", ["open", "periodic"])

@@ -5,8 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gl15.physics import evolve, exact, Lattice, TDGL, TwoBand
-from gl15.physics._evolve import integrate
+from gl15.physics import evolve, evolve_batch, exact, Lattice, TDGL, TwoBand
 
 
 def test_fluctuations_of_the_normal_state_are_those_of_the_exact_covariance(getkey):
@@ -16,7 +15,7 @@ def test_fluctuations_of_the_normal_state_are_those_of_the_exact_covariance(getk
     lattice = Lattice(shape, spacing=dx, boundary="periodic")
     material = TwoBand(diffusion=(1.0, 0.5), alpha=(1.0, 1.5), josephson=0.4, drag=0.3)
     tdgl = TDGL(lattice, material, 0.0)
-    psi = eqx.filter_jit(integrate)(
+    psi = eqx.filter_jit(evolve_batch)(
         tdgl,
         jnp.zeros((lanes, 2, *shape), complex),
         t1=150 * dt,
