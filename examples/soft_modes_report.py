@@ -149,8 +149,8 @@ along x; the largest residual.
 
 Of eta = {shown["eta"]}, n = {shown["quanta"]}: squared norm of the mode, 1 on average;
 arrows for the displacements of the vortices of band 1 (blue) and band 2 (orange), the
-longest drawn as long as 2 times the root of the share of the mode that moves vortices as
-they are, which is said above.
+longest drawn 2 long times the root of the share of the mode that moves vortices as they
+are, which is said above.
 
 {results["seconds"]:.0f} s, gl15 {versions["gl15"]}, jax {versions["jax"]}.
 """

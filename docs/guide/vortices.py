@@ -56,8 +56,8 @@ assert np.all(matching.fractional_counts[-1] == 0)
 # %% [markdown]
 # ## Through time
 #
-# On a torus vortices vanish in pairs only. Of each track there is a path that runs on
-# across the seam.
+# On a torus vortices vanish in pairs only. `tracks.trajectory` gives the path of any
+# one, which runs on across the seam.
 
 # %%
 tracks = observables.track(film, times)

@@ -158,8 +158,8 @@ def test_gradients_of_runs_are_those_of_single_steps(draw):
     def score(values, adjoint=None):
         eta, nu, d1, field, psi0 = values
         material = TwoBand((d1, 1.0), josephson=eta, drag=nu)
-        solver = RungeKuttaChebyshev(3)
-        options = {"t1": T1, "dt": 0.02, "solver": solver, "adjoint": adjoint}
+        solver = RungeKuttaChebyshev(2)
+        options = {"t1": T1, "dt": 0.01, "solver": solver, "adjoint": adjoint}
         psi = evolve(TDGL(lattice, material, field), psi0, **options).ys[-1]
         return jnp.sum(jnp.abs(psi - target) ** 2)
 
@@ -227,6 +227,7 @@ def test_adaptive_states_at_saved_times(run):
     assert error(solution.ys[1], short.ys[0]) < 1e-5
 
 
+@pytest.mark.slow
 def test_adaptive_steps_are_differentiable(run):
     tdgl, psi0, _ = run
 
@@ -316,11 +317,10 @@ THETA = {"eta": np.asarray([0.2, 0.8, 1.4]), "nu": np.asarray([0.0, 0.3, -0.3])}
 @pytest.mark.parametrize(
     "options",
     [
-        {"solver": CHEBYSHEV, "dt": 0.04},
-        {"solver": diffrax.Heun(), "dt": 0.005},
+        {"solver": RungeKuttaChebyshev(2), "dt": 0.01},
         {"solver": diffrax.Tsit5(), "stepsize_controller": PID},
     ],
-    ids=["Chebyshev", "Heun", "adaptive"],
+    ids=["Chebyshev", "adaptive"],
 )
 def test_an_ensemble_by_another_solver(options):
     key = jax.random.key(0)
