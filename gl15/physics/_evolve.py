@@ -81,12 +81,12 @@ def evolve(
             temperature do not go together.
         equinox.EquinoxRuntimeError: if adaptive steps do not reach `t1`.
     """
-    tdgl.check_psi(psi0, "psi0")
-    if psi0.ndim != 3:
+    if psi0.ndim > 3:
         raise ValueError(
             f"`psi0` must have shape (2, nx, ny), got {psi0.shape}; use "
             "`evolve_batch` for several, or `gl15.simulate` for an ensemble."
         )
+    tdgl.check_psi(psi0, "psi0")
     check_times(t1, dt, ts)
     adaptive = stepsize_controller is not None
     psi0 = check_start(tdgl, dt, psi0, solver, adaptive)

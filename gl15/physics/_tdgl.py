@@ -91,20 +91,21 @@ class TDGL(eqx.Module):
         )
 
     def check_psi(self, psi: Complex[Array, "..."], name: str = "psi") -> None:
-        """Refuse order parameters that do not fit the lattice.
+        """Refuse order parameters that do not fit the lattice, or several states.
 
         Args:
-            psi: order parameters, any leading axes.
+            psi: order parameters.
             name: what the caller calls them.
 
         Raises:
-            ValueError: if the last three axes are not `(2, nx, ny)`.
+            ValueError: if the shape is not `(2, nx, ny)`.
         """
         expected = (2, *self.lattice.shape)
-        if psi.shape[-3:] != expected:
+        if psi.shape != expected:
+            several = psi.shape[-3:] == expected
             raise ValueError(
                 f"`{name}` must have shape {expected} (bands, x, y) for this lattice, "
-                f"got {psi.shape}."
+                f"got {psi.shape}" + ("; use `jax.vmap`." if several else ".")
             )
 
     def laplacian(self, psi: Psi) -> Psi:

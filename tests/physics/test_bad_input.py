@@ -132,6 +132,12 @@ def test_a_state_of_another_shape(method):
         call(wrong)
 
 
+@pytest.mark.parametrize("method", ["energy", "current", "laplacian"])
+def test_several_states_are_pointed_to_vmap(method):
+    with pytest.raises(ValueError, match=r"got \(3, 2, 6, 5\); use `jax.vmap`"):
+        inspect.unwrap(getattr(TDGL, method))(tdgl(), jnp.stack([PSI] * 3))
+
+
 def test_a_batch_of_states_is_pointed_to_evolve_batch():
     with pytest.raises(ValueError, match="`psi0` .*`evolve_batch`"):
         inspect.unwrap(evolve)(tdgl(), jnp.stack([PSI, PSI]), t1=0.1)
