@@ -84,6 +84,11 @@ def hyperuniformity(
     if points.mask.ndim == 1:
         points = jax.tree.map(lambda leaf: leaf[None], points)
     box = points.box
+    fewest = points.mask.sum(1).min()
+    if not isinstance(fewest, Tracer) and fewest < 2:
+        raise ValueError(
+            f"`points` holds a pattern of {fewest} points; give at least 2 in each."
+        )
     density = jnp.mean(jnp.sum(points.mask, axis=1)) / box.area
     if k_max is None:
         # The arrays are as large as the slots allow, the range as the points do.

@@ -245,6 +245,10 @@ def check_images(**images: Float[Array, "nx ny"]) -> None:
                 f"shapes {[one.shape for one in images.values()]}; take one channel, "
                 "`x[..., 0]`, and `jax.vmap` over several images."
             )
+        if jnp.iscomplexobj(image):
+            raise ValueError(
+                f"`{name}` is complex; give a density, `abs(psi[0]) ** 2`."
+            )
         check_finite(name, image)
 
 

@@ -73,7 +73,8 @@ def classify_modes(
 
     Raises:
         ValueError: if the state is not stationary, with its gradient norm, or if the
-            modes are those of another sample.
+            modes have another shape. Modes of another sample of the same shape are
+            not told apart.
     """
     H.check_stationary()
     structure = H.in_structure()

@@ -87,9 +87,10 @@ def lowest_modes(
         R. B. Lehoucq, D. C. Sorensen and C. Yang, ARPACK Users' Guide (1998).
     """
     zero, product, unflatten = flatten(H)
-    if not 1 <= k <= zero.size:
+    if k != int(k) or not 1 <= k <= zero.size:
         raise ValueError(
-            f"`k`={k}, but `H` has {zero.size} modes; ask for 1 to {zero.size} of them."
+            f"`k`={k}, but `H` has {zero.size} modes; ask for a whole number of them, "
+            f"1 to {zero.size}."
         )
     if subspace is not None and subspace <= k:
         raise ValueError(f"`subspace`={subspace} must exceed `k`={k}.")

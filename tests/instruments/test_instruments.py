@@ -277,7 +277,7 @@ def test_single_precision_stays_single(instrument, x, getkey):
         (lambda: LorentzTEM(noise=float("nan")), "`noise`"),
         (lambda: NeutronScattering(resolution=-0.1), "`resolution`"),
         (lambda: NeutronScattering(resolution=5.0), "a fraction, 0.05 for 5 per cent"),
-        (lambda: LorentzTEM(thickness=0.0), "`thickness` must be positive"),
+        (lambda: LorentzTEM(thickness=0.0), "`thickness` must be positive.*1 leaves"),
         (lambda: LorentzTEM(beam_angle=-0.1), "`beam_angle` must not be negative"),
         (lambda: STM(channels=()), "`channels` must name at least one"),
         (lambda: STM(channels=(0, -1)), "counted from 0, got"),

@@ -102,8 +102,10 @@ def test_the_exponent_differentiates():
     np.testing.assert_allclose(slope, numeric, rtol=1e-4)
 
 
-def test_a_lattice_and_too_narrow_a_range_are_refused():
+def test_a_lattice_too_narrow_a_range_and_too_few_points_are_refused():
     box = Box((10.0, 10.0), True)
+    with pytest.raises(ValueError, match="pattern of 1 points; give at least 2"):
+        hyperuniformity(Points(sites(1), box))
     with pytest.raises(ValueError, match="no power at all"):
         hyperuniformity(Points(sites(10), box))
     with pytest.raises(ValueError, match="leave 2 independent wave vectors"):

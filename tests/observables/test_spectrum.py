@@ -1,5 +1,7 @@
 """The structure factor against what is known about it exactly."""
 
+import inspect
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,6 +21,7 @@ from gl15.observables import (
     structure_factor_map,
     wave_numbers,
 )
+from gl15.observables._spectrum import check_images
 from gl15.physics import Lattice, quench
 
 
@@ -153,6 +156,8 @@ def test_a_power_law_of_an_image_is_recovered_within_its_error():
     np.testing.assert_allclose(at_one.mean(), 1, atol=0.05)
     with pytest.raises(ValueError, match="`S` must be positive"):
         fit_power_law(np.ones(3), np.zeros(3), np.ones(3))
+    with pytest.raises(ValueError, match="`counts` must be positive in two"):
+        fit_power_law(np.ones(3), np.ones(3), np.array([1, 0, 0]))
 
 
 @pytest.mark.parametrize("m", [(1, 0), (3, 4), (0, 7)])
@@ -243,6 +248,17 @@ def test_single_precision_stays_single():
 def test_rings_that_mean_nothing_are_refused(edges, match):
     with pytest.raises(ValueError, match=match):
         structure_factor(jnp.zeros((16, 16)), 0.5, edges)
+
+
+def test_what_is_no_image_is_refused_with_the_remedy():
+    # Without the suite's shape checks, which would come first.
+    check = inspect.unwrap(check_images)
+    for shapes in ([(8,)], [(8, 8, 3)], [(8, 8), (8, 9)], [(0, 8)]):
+        images = dict(zip(("rho", "other"), map(jnp.zeros, shapes), strict=False))
+        with pytest.raises(ValueError, match="must be one image.*take one channel"):
+            check(**images)
+    with pytest.raises(ValueError, match="`rho` is complex; give a density"):
+        check(rho=jnp.ones((4, 4), complex))
 
 
 def test_images_that_are_not_finite_are_refused():

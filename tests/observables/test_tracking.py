@@ -132,6 +132,8 @@ def test_too_little_to_track_is_refused():
         track(one)
     with pytest.raises(ValueError, match="`times` must be one for each of 3"):
         track(state, [0.0, 1.0])
+    with pytest.raises(ValueError, match="`times` must rise"):
+        track(state, [0.0, 2.0, 1.0])
     with pytest.raises(ValueError, match="`max_step` must be a positive"):
         track(state, max_step=-1.0)
 

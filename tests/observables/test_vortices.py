@@ -154,6 +154,8 @@ def test_slots_are_as_many_as_it_takes_outside_compiled_code(sample, getkey):
             compiled.positions[band][compiled.mask[band]],
             found.positions[band][found.mask[band]],
         )
+    with pytest.raises(ValueError, match="`band` must be 0 or 1, got 2"):
+        found.points(2)
     assert found.box.lengths == (4.5, 3.5) and not found.box.periodic
     frames = jax.vmap(lambda p: vortices(tdgl, p, 40))(jnp.stack([psi, psi]))
     with pytest.raises(ValueError, match="axes of frames"):

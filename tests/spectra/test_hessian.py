@@ -143,6 +143,8 @@ def test_relax_finds_a_stationary_state_without_moving_the_vortices():
     before, after = (windings(tdgl, psi).sum((1, 2)) for psi in (rough, found))
     np.testing.assert_array_equal(before, after)
     assert np.all(after > 0)
+    with pytest.raises(ValueError, match="`tolerance` must be a positive"):
+        relax(tdgl, rough, tolerance=0.0)
     with pytest.raises(RuntimeError, match="after 3 steps: the gradient norm"):
         relax(tdgl, rough, max_steps=3)
     with pytest.raises(Exception, match="did not converge"):
