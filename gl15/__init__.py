@@ -40,6 +40,7 @@ from gl15.physics import (
     evolve_batch as evolve_batch,
     Lattice as Lattice,
     quench as quench,
+    RungeKuttaChebyshev as RungeKuttaChebyshev,
     TDGL as TDGL,
     TwoBand as TwoBand,
 )

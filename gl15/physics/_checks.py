@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jaxtyping import Array
+from jaxtyping import Array, Complex
 
 from gl15.physics._chebyshev import RungeKuttaChebyshev
 from gl15.physics._stability import reach
@@ -62,7 +62,11 @@ def check_start(
             f"at this spacing and these couplings; use `dt` <= {limit:.4g} "
             "(`tdgl.max_stable_step()`"
             + ("" if factor == 1 else f" times {factor:.4g}")
-            + ")."
+            + (
+                "), or more `stages`."
+                if isinstance(solver, RungeKuttaChebyshev)
+                else ")."
+            )
         )
     return psi
 
@@ -88,6 +92,11 @@ def check_options(
     Raises:
         ValueError: with the remedy.
     """
+    if solver is not None and not isinstance(solver, diffrax.AbstractSolver):
+        raise ValueError(
+            "`solver` must be a Diffrax solver, such as `diffrax.Heun()`, got "
+            f"{solver!r}."
+        )
     chebyshev = isinstance(solver, RungeKuttaChebyshev)
     if chebyshev and not quiet:
         raise ValueError(
@@ -138,3 +147,26 @@ def check_times(t1: float | int, dt: float | int, ts) -> None:
         raise ValueError(f"`ts` must be a rising list of times, got {ts}.")
     if times[0] < -slack or times[-1] > t1 + slack:
         raise ValueError(f"`ts` must lie within [0, t1={t1}], got {ts}.")
+
+
+def check_lanes(tdgl: TDGL, psi: Complex[Array, "..."], keys) -> None:
+    """Refuse states and keys that do not fit the lattice or one another.
+
+    Args:
+        tdgl: the dynamics.
+        psi: states of several simulations.
+        keys: a random key for each, if there are any.
+
+    Raises:
+        ValueError: with what was given.
+    """
+    expected = (2, *tdgl.lattice.shape)
+    if psi.ndim != 4 or psi.shape[1:] != expected:
+        raise ValueError(
+            f"`psi0` must have shape (simulations, *{expected}) for this lattice, got "
+            f"{psi.shape}."
+        )
+    if keys is not None and len(keys) != len(psi):
+        raise ValueError(
+            f"`keys` holds {len(keys)} keys for {len(psi)} simulations; give one each."
+        )

@@ -13,7 +13,12 @@ from jax.core import Tracer
 from jaxtyping import Array, Complex, Float, Key, UInt32
 
 from gl15.physics._chebyshev import RungeKuttaChebyshev
-from gl15.physics._checks import check_options, check_start, check_times
+from gl15.physics._checks import (
+    check_lanes,
+    check_options,
+    check_start,
+    check_times,
+)
 from gl15.physics._compile import compiled
 from gl15.physics._euler import EulerSteps
 from gl15.physics._flow import Flow
@@ -89,9 +94,15 @@ def evolve(
     tdgl.check_psi(psi0, "psi0")
     check_times(t1, dt, ts)
     adaptive = stepsize_controller is not None
+    if not isinstance(temperature, Tracer | float | int) and temperature == 0:
+        temperature = 0.0
+    quiet = isinstance(temperature, float | int) and temperature == 0
+    check_options(solver, stepsize_controller, quiet)
     psi0 = check_start(tdgl, dt, psi0, solver, adaptive)
     arrays = tdgl, psi0, ts, temperature, key
-    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(arrays)):
+    # Inside a caller's `jax.jit` even constants are traced.
+    leaves = (jnp.zeros(()), *jax.tree.leaves(arrays))
+    if any(isinstance(leaf, Tracer) for leaf in leaves):
         run = evolve_batch
     else:
         run = compiled(evolve_batch)
@@ -156,8 +167,13 @@ def evolve_batch(
             and temperature do not go together.
     """
     check_times(t1, dt, ts)
-    if not isinstance(temperature, Tracer) and not np.all(np.asarray(temperature) >= 0):
-        raise ValueError(f"`temperature` must not be negative, got {temperature}.")
+    check_lanes(tdgl, psi0, keys)
+    if not isinstance(temperature, Tracer):
+        given = np.asarray(temperature)
+        if not np.all(np.isfinite(given) & (given >= 0)):
+            raise ValueError(
+                f"`temperature` must not be negative or infinite, got {temperature}."
+            )
     quiet = isinstance(temperature, float | int) and temperature == 0
     check_options(solver, stepsize_controller, quiet)
     lanes, dtype = psi0.shape[0], psi0.real.dtype
@@ -200,9 +216,12 @@ def evolve_batch(
             terms = diffrax.MultiTerm(diffrax.ODETerm(flow), noise)
     if adjoint is None:
         # The ends of all runs are kept: none is run again to find another. Of single
-        # steps, twice the square root are: most are run twice.
-        kept = count if runs else min(count, 2 * math.isqrt(count) + 2)
+        # steps (another solver, traced `ts`) most are, twice.
+        kept = min(count, 2 * math.isqrt(steps) + 2)
         adjoint = diffrax.RecursiveCheckpointAdjoint(checkpoints=kept)
+    if isinstance(ts, Tracer):
+        inside = jnp.all((ts >= 0) & (ts <= t1 * (1 + 1e-6)))
+        ts = eqx.error_if(ts, ~inside, "`ts` must lie within [0, `t1`].")
     saved = None if ts is None else jnp.asarray(ts, float) / unit
     meter = diffrax.TqdmProgressMeter(refresh_steps=max(1, min(count, steps) // 100))
     solution = diffrax.diffeqsolve(

@@ -4,6 +4,7 @@ import inspect
 import re
 import types
 
+import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from gl15.physics import evolve, evolve_batch, Lattice, Links, quench, TDGL, TwoBand
+from gl15.physics._checks import check_options
 
 
 OPEN = Lattice((6, 5), spacing=0.5)
@@ -202,3 +204,17 @@ def test_noise_for_lanes_without_keys():
 def test_quench(amplitude):
     with pytest.raises(ValueError, match=f"`amplitude` must .* got {amplitude}"):
         quench(OPEN, key=jax.random.key(0), amplitude=amplitude)
+
+
+def test_states_and_keys_of_a_batch_must_fit():
+    run = inspect.unwrap(evolve_batch)
+    with pytest.raises(ValueError, match=r"simulations.* got \(3, 2, 5, 6\)"):
+        run(tdgl(), jnp.zeros((3, 2, 5, 6), complex), t1=0.1, dt=1e-3)
+    keys = jax.random.split(jax.random.key(0), 2)
+    with pytest.raises(ValueError, match="2 keys for 3 simulations"):
+        run(tdgl(), jnp.stack([PSI] * 3), t1=0.1, dt=1e-3, temperature=0.1, keys=keys)
+
+
+def test_a_solver_must_be_one():
+    with pytest.raises(ValueError, match=r"`solver` .*such as `diffrax.Heun\(\)`"):
+        inspect.unwrap(check_options)(diffrax.Heun, None, True)

@@ -127,3 +127,19 @@ def test_the_progress_bar_changes_nothing(run, capsys):
     jax.effects_barrier()
     assert "100.00%" in capsys.readouterr().err
     np.testing.assert_array_equal(shown.ys, quiet.ys)
+
+
+def test_it_runs_inside_somebody_elses_compiled_function(run):
+    tdgl, psi0, states = run
+    # All that it is given is known there, and yet nothing is.
+    ys = jax.jit(lambda factor: factor * evolve(tdgl, psi0, t1=T1, dt=DT).ys)(1.0)
+    np.testing.assert_allclose(ys[0], states[-1], rtol=0, atol=1e-13)
+
+
+def test_traced_times_are_saved_and_must_lie_inside(run):
+    tdgl, psi0, states = run
+    saved = eqx.filter_jit(lambda ts: evolve(tdgl, psi0, t1=T1, dt=DT, ts=ts).ys)
+    found = saved(jnp.asarray([0.1, T1]))
+    np.testing.assert_allclose(found, states[[10, -1]], rtol=0, atol=1e-13)
+    with pytest.raises(RuntimeError, match="must lie within"):
+        saved(jnp.asarray([0.1, 2 * T1]))
