@@ -21,6 +21,7 @@ class Batches:
     Attributes:
         size: simulations per call. Halved when so many run out of memory, for the
             batches after that one too.
+        settled: the smallest that has been run to its end.
     """
 
     def __init__(
@@ -40,7 +41,7 @@ class Batches:
             size: simulations per batch, at most n.
             workers: batches that run at the same time.
         """
-        self.size = size
+        self.size = self.settled = size
         self._whole, self._workers = size, workers
         self._simulator, self._theta, self._keys = simulator, theta, keys
         # Compiled once for each simulator and batch size.
@@ -101,6 +102,8 @@ class Batches:
                 continue
             pieces.append(images[start - first :])
             start = end
+            with self._halving:
+                self.settled = min(self.settled, size)
         return rows, pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
 
     def _halve(self, size: int, error: Exception) -> None:

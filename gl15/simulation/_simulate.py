@@ -203,12 +203,12 @@ def _run_all(
         for rows, images in done:
             results.put(rows, images)
             bar.update(len(images))
-            if batches.size < size and not said:
+            if batches.settled < size and not said:
                 said = True
                 warnings.warn(
                     f"a batch of {size} simulations ran out of memory; going on with "
-                    f"batches of {batches.size}. Nothing is lost; `batch_size`="
-                    f"{batches.size} would save the attempt.",
+                    f"batches of {batches.settled}. Nothing is lost; `batch_size`="
+                    f"{batches.settled} would save the attempt.",
                     stacklevel=3,
                 )
     return cast(np.ndarray, results.x)
