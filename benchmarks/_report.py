@@ -3,6 +3,9 @@
 import json
 import os
 import platform
+import statistics
+import time
+from collections.abc import Callable
 from datetime import date
 from importlib.metadata import version
 
@@ -23,3 +26,13 @@ def environment() -> dict:
 
 def show(**figures) -> None:
     print(json.dumps({"environment": environment(), **figures}, indent=2))
+
+
+def median_seconds(call: Callable, repeats: int) -> float:
+    jax.block_until_ready(call())  # compiles
+    seconds = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        jax.block_until_ready(call())
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds)

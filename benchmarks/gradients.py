@@ -4,15 +4,13 @@ python benchmarks/gradients.py
 """
 
 import functools
-import statistics
-import time
 from collections.abc import Callable
 
 import diffrax
 import jax
 import jax.numpy as jnp
 import tyro
-from _report import show
+from _report import median_seconds, show
 
 import gl15
 from gl15.physics._compile import compiled
@@ -24,16 +22,6 @@ def end(eta, psi0, alpha, field, *, lattice, steps: int, adjoint=None):
     tdgl = gl15.TDGL(lattice, material, field)
     solution = gl15.evolve(tdgl, psi0, t1=steps * 1e-3, dt=1e-3, adjoint=adjoint)
     return jnp.mean(jnp.abs(solution.ys) ** 2)
-
-
-def median_seconds(call: Callable, repeats: int) -> float:
-    jax.block_until_ready(call())  # compiles
-    seconds = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        jax.block_until_ready(call())
-        seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds)
 
 
 def main(sites: int = 64, steps: int = 2_000, repeats: int = 5) -> None:

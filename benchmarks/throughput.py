@@ -6,30 +6,17 @@ python benchmarks/throughput.py
 """
 
 import os
-import statistics
-import time
-from collections.abc import Callable
 
 import jax
 import numpy as np
 import numpyro.distributions as dist
 import tyro
-from _report import show
+from _report import median_seconds, show
 
 import gl15
 
 
 STEPS = 2_000
-
-
-def median_seconds(call: Callable, repeats: int) -> float:
-    call()  # compiles
-    seconds = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        jax.block_until_ready(call())
-        seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds)
 
 
 def main(sites: int = 64, batches: int = 16, repeats: int = 5) -> None:

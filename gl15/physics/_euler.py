@@ -1,5 +1,7 @@
 """Runs of explicit Euler steps, as one Diffrax term with a reverse pass of its own."""
 
+from typing import Any
+
 import diffrax
 import equinox as eqx
 import jax
@@ -80,8 +82,7 @@ def _run_backward(residuals, cotangent, perturbed, start, t0, count, length: int
     flow, noise, y0 = start
     rows, width = y0.shape
     # Local coefficients have a rule of their own; links, stiffnesses, noise have not.
-    local = LocalSlopes(*(getattr(perturbed[0], name) for name in LocalSlopes._fields))
-    rest = eqx.tree_at(_local, perturbed[0], replace_fn=lambda _: False)
+    local, rest = tell_local(perturbed[0])
     varied, fixed = eqx.partition((flow, noise), (rest, perturbed[1]))
 
     kept = jnp.zeros((length * rows, width), y0.dtype)
@@ -121,14 +122,24 @@ def _run_backward(residuals, cotangent, perturbed, start, t0, count, length: int
     page = jnp.zeros((rows + 1, width), y0.dtype)
     start = cotangent, maps, jax.tree.map(jnp.zeros_like, varied), page
     cotangent, maps, slopes, _ = jax.lax.fori_loop(0, count, back, start)
+    return with_local(slopes[0], maps, flow), slopes[1], cotangent
+
+
+def tell_local(perturbed) -> tuple[LocalSlopes, Any]:
+    """Which local coefficients of a flow vary, and a flow of flags without them."""
+    local = LocalSlopes(*_local(perturbed))
+    return local, eqx.tree_at(_local, perturbed, replace_fn=lambda _: False)
+
+
+def with_local(slopes, maps: LocalSlopes, flow: Flow):
+    """Slopes of a flow, with those of its local coefficients summed up from maps."""
     summed = jax.tree.map(
         lambda a, c: None if a is None else _sum_to(a, c.shape),
         list(maps),
         _local(flow),
         is_leaf=lambda x: x is None,
     )
-    flow_slopes = eqx.tree_at(_local, slopes[0], summed, is_leaf=lambda x: x is None)
-    return flow_slopes, slopes[1], cotangent
+    return eqx.tree_at(_local, slopes, summed, is_leaf=lambda x: x is None)
 
 
 def _local(flow) -> list:

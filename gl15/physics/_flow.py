@@ -67,14 +67,13 @@ class Flow(eqx.Module):
     def __call__(self, t, state: Packed, args=None) -> Packed:
         """Increment of the state over one step."""
         del t, args
-
-        return self.stencil.sweep(state, self._increments)
+        return self.stencil.sweep(state, self.increments)
 
     def step(self, state: Packed) -> Packed:
         """The state one explicit Euler step later, written over the old one."""
 
         def body(rows, centres, sums, degree):
-            increments = self._increments(rows, centres, sums, degree)
+            increments = self.increments(rows, centres, sums, degree)
             return tuple(map(jnp.add, jax.tree.leaves(centres), increments))
 
         return self.stencil.sweep(state, body)
@@ -123,7 +122,8 @@ class Flow(eqx.Module):
             josephson=_dot(first, c_second) + _dot(second, c_first),
         )
 
-    def _increments(self, rows: slice, centres, sums, degree):
+    def increments(self, rows: slice, centres, sums, degree):
+        """What a step adds to some rows, to be computed in a sweep of the stencil."""
         damping = [
             _at(beta, rows) * _dot(psi, psi)
             for beta, psi in zip(self.beta, centres, strict=True)

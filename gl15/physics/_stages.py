@@ -9,8 +9,8 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from gl15.physics._euler import _local, _sum_to
-from gl15.physics._flow import _at, _dot, Flow, LocalSlopes
+from gl15.physics._euler import tell_local, with_local
+from gl15.physics._flow import Flow
 from gl15.physics._lanes import Packed, split
 
 
@@ -57,10 +57,7 @@ def _stage(flow: Flow, state: Packed, start: Packed, weight: float) -> Packed:
     whole = jax.tree.leaves(split(start))
 
     def body(rows, centres, sums, degree):
-        betas = [_at(beta, rows) for beta in flow.beta]
-        pairs = zip(betas, centres, strict=True)
-        damping = [beta * _dot(psi, psi) for beta, psi in pairs]
-        increments = flow._linear(rows, centres, sums, degree, damping)
+        increments = flow.increments(rows, centres, sums, degree)
         parts = zip(whole, increments, strict=True)
         return tuple(part[rows] + weight * increment for part, increment in parts)
 
@@ -95,8 +92,7 @@ def _run_backward(residuals, cotangent, perturbed, start, count, weights, length
     flow, y0 = start
     rows, width = y0.shape
     # Local coefficients have a rule of their own; links and stiffnesses have not.
-    local = LocalSlopes(*(getattr(perturbed[0], name) for name in LocalSlopes._fields))
-    rest = eqx.tree_at(_local, perturbed[0], replace_fn=lambda _: False)
+    local, rest = tell_local(perturbed[0])
     varied, fixed = eqx.partition(flow, rest)
 
     def keep(kept, y, i):
@@ -146,11 +142,4 @@ def _run_backward(residuals, cotangent, perturbed, start, count, weights, length
     page = jnp.zeros((rows + 1, width), y0.dtype)
     begin = cotangent, maps, jax.tree.map(jnp.zeros_like, varied), page
     cotangent, maps, slopes, _ = jax.lax.fori_loop(0, count, back, begin)
-    summed = jax.tree.map(
-        lambda a, c: None if a is None else _sum_to(a, c.shape),
-        list(maps),
-        _local(flow),
-        is_leaf=lambda x: x is None,
-    )
-    slopes = eqx.tree_at(_local, slopes, summed, is_leaf=lambda x: x is None)
-    return slopes, cotangent
+    return with_local(slopes, maps, flow), cotangent
