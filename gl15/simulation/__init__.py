@@ -1,9 +1,19 @@
 """Priors, simulators theta -> observation, and the ensembles they produce."""
 
 from gl15.simulation._ensemble import Ensemble as Ensemble
+from gl15.simulation._fresh import Fresh as Fresh, fresh as fresh
+from gl15.simulation._inspect import (
+    inspect_ensemble as inspect_ensemble,
+    Inspection as Inspection,
+)
 from gl15.simulation._instrumented import (
     Instrumented as Instrumented,
     observe_with as observe_with,
+)
+from gl15.simulation._linear_quench import LinearQuench as LinearQuench
+from gl15.simulation._lock import StoreInUseError as StoreInUseError
+from gl15.simulation._nonfinite import (
+    NonFiniteSimulationError as NonFiniteSimulationError,
 )
 from gl15.simulation._observation import (
     load_observation as load_observation,
@@ -12,9 +22,13 @@ from gl15.simulation._observation import (
 )
 from gl15.simulation._prior import Prior as Prior, Theta as Theta
 from gl15.simulation._simulate import (
-    NonFiniteSimulationError as NonFiniteSimulationError,
     simulate as simulate,
     Simulator as Simulator,
+    UnfinishedEnsembleError as UnfinishedEnsembleError,
+)
+from gl15.simulation._stored import (
+    open_ensemble as open_ensemble,
+    StoredEnsemble as StoredEnsemble,
 )
 from gl15.simulation._tasks import (
     GaussianLinearUniform as GaussianLinearUniform,
@@ -25,4 +39,5 @@ from gl15.simulation._toys import (
     ExactRatio as ExactRatio,
     LinearGaussian as LinearGaussian,
 )
+from gl15.simulation._truncate import truncated_prior as truncated_prior
 from gl15.simulation._vortex import VortexSimulator as VortexSimulator

@@ -43,6 +43,7 @@ def describe_plan(
         "simulator": _describe(simulator),
         "spacing": _describe(getattr(simulator, "spacing", None)),
         "channels": list(getattr(simulator, "channels", ())),
+        "units": _describe(getattr(simulator, "units", "dimensionless")),
         # Other bits are drawn in double precision.
         "precision": str(jnp.result_type(float)),
     }

@@ -7,6 +7,7 @@ batch of priors, and the order of NumPyro's own leaves (which changes from proce
 process, as it follows a set of strings) cannot reach a file.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
@@ -209,6 +210,30 @@ class Prior(eqx.Module):
             for name, (shift, scale) in zip(self.names, self._affine, strict=True)
         ]
         return jnp.stack(jnp.broadcast_arrays(*parts), axis=-1)
+
+    def unstandardize(self, u: Float[Array, "*batch d"]) -> dict[str, Array]:
+        """The inverse of `standardize`.
+
+        Args:
+            u: the vector, parameters on the last axis.
+
+        Returns:
+            Parameter name -> value, of the shape of the leading axes.
+        """
+        parts = zip(self.names, self._affine, jnp.moveaxis(u, -1, 0), strict=True)
+        return {name: shift + scale * one for name, (shift, scale), one in parts}
+
+    def standard_log_prob(self, theta: Theta) -> Float[Array, "*batch"]:
+        """Log-density of the vector of `standardize`.
+
+        Args:
+            theta: parameter name -> scalar, or arrays that broadcast together.
+
+        Returns:
+            The log-density; outside the support that of some point inside.
+        """
+        volume = sum(math.log(scale) for _, scale in self._affine)
+        return self.log_prob(self.restrict(theta)) + volume
 
     def check_names(self, theta: Mapping[str, Any]) -> None:
         """Raise `ValueError` unless `theta` holds exactly this prior's parameters."""

@@ -3,45 +3,86 @@
 import os
 import warnings
 from collections.abc import Iterable, Mapping
-from contextlib import closing
-from typing import Any, cast, Literal
+from typing import Any, cast, Literal, overload
 
-import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, PRNGKeyArray
-from tqdm.auto import tqdm
+from jaxtyping import PRNGKeyArray
 
-from gl15.simulation._batches import Batches, default_workers
+from gl15.simulation._batches import default_workers
+from gl15.simulation._draw import Draws, given
 from gl15.simulation._ensemble import Ensemble
-from gl15.simulation._memory import device_of, refuse_batch, refuse_result
+from gl15.simulation._memory import refuse_result
+from gl15.simulation._nonfinite import (
+    finite_rows,
+    NonFiniteSimulationError,
+    report,
+)
 from gl15.simulation._plan import describe_plan
 from gl15.simulation._prior import Prior
+from gl15.simulation._process import find_process
+from gl15.simulation._run import run_in_memory, run_on_disk, Work
 from gl15.simulation._simulator import Keys as Keys, Simulator as Simulator
-from gl15.simulation._store import Memory, Store
+from gl15.simulation._store import Store
+from gl15.simulation._stored import StoredEnsemble
 
 
-class NonFiniteSimulationError(RuntimeError):
-    """Some simulations were not finite; the others are kept in `ensemble`.
+class UnfinishedEnsembleError(RuntimeError):
+    """Other processes have not finished their part of an ensemble yet.
 
     Attributes:
-        ensemble: the finite simulations.
-        index: which of those asked for were not finite.
-        theta: their parameters, name -> values.
+        ensemble: what there is, on disk.
     """
 
-    def __init__(self, ensemble: Ensemble, index: np.ndarray, theta: dict):
-        """Collect what is known of the failures."""
+    def __init__(self, ensemble: StoredEnsemble, process: tuple[int, int]):
+        """Collect what is known.
+
+        Args:
+            ensemble: what there is.
+            process: which one has finished.
+        """
         self.ensemble = ensemble
-        self.index = index
-        self.theta = theta
+        left = sum(rows.stop - rows.start for rows in ensemble.missing)
         super().__init__(
-            f"{_report(index, theta)} The {len(ensemble)} finite simulations are in "
-            "this error's `.ensemble`. Leaving any out biases an estimator where they "
-            "fail: narrow the prior or shorten the step, or pass "
-            '`on_nonfinite="drop"` if that is what you want.'
+            f"process {process[0]} of {process[1]} has finished its part of "
+            f"`path`={str(ensemble.path)!r}, but {left} of {len(ensemble)} simulations "
+            "of the others are missing. Call again when they are done, or pass "
+            "`load=False` and `.wait()` for them."
         )
+
+
+@overload
+def simulate(
+    simulator: Simulator,
+    prior: Prior | Mapping[str, Any],
+    n: int | None = None,
+    *,
+    key: PRNGKeyArray,
+    path: str | os.PathLike,
+    load: Literal[False],
+    process: tuple[int, int] | None = None,
+    batch_size: int | None = None,
+    workers: int | None = None,
+    on_nonfinite: Literal["raise", "drop"] = "raise",
+    progress: bool = True,
+) -> StoredEnsemble: ...
+
+
+@overload
+def simulate(
+    simulator: Simulator,
+    prior: Prior | Mapping[str, Any],
+    n: int | None = None,
+    *,
+    key: PRNGKeyArray,
+    path: str | os.PathLike | None = None,
+    load: Literal[True] | None = None,
+    process: tuple[int, int] | None = None,
+    batch_size: int | None = None,
+    workers: int | None = None,
+    on_nonfinite: Literal["raise", "drop"] = "raise",
+    progress: bool = True,
+) -> Ensemble: ...
 
 
 def simulate(
@@ -51,19 +92,30 @@ def simulate(
     *,
     key: PRNGKeyArray,
     path: str | os.PathLike | None = None,
+    load: bool | None = None,
+    process: tuple[int, int] | None = None,
     batch_size: int | None = None,
     workers: int | None = None,
     on_nonfinite: Literal["raise", "drop"] = "raise",
     progress: bool = True,
-) -> Ensemble:
+) -> Ensemble | StoredEnsemble:
     r"""Draw pairs from the joint distribution $p(\theta)\,p(x \mid \theta)$.
 
-    Simulation i uses the key `fold_in(key, i)` whatever the batch size and the number
-    of workers: the same to the last bit in the same batches, to rounding in others.
+    Simulation i uses the key `fold_in(key, i)`, and the batches begin at the multiples
+    of the batch size, whatever `n` and however many threads and processes share the
+    work: the same to the last bit in batches of the same size, to rounding in others.
 
     With `path`, finished simulations are kept there. The same call goes on where it
-    was interrupted, in whatever way, to the same bits as if it had not been; once all
-    are done it reads them. `zarr.open(path)` reads them too.
+    was interrupted, in whatever way, to the same bits as if it had not been; with a
+    larger `n` it adds to what is there, with a smaller one it reads the first `n`.
+    What was damaged since is found by its checksum and simulated again, with a
+    warning. `open_ensemble(path)` reads it, and `zarr.open(path)` does.
+
+    Several processes that make the same call share the work, on one host or many, as
+    long as all see the folder: each writes shards of its own. Which part is whose is
+    said by `process`, or by the variable `GL15_PROCESS` such as `0/8`, or found: tasks
+    of an `srun` step, of a SLURM job array, or processes of `jax.distributed`. None
+    waits for another.
 
     A batch that runs out of memory is run again as two halves, with a warning, and
     those after it are as small from the start.
@@ -74,8 +126,13 @@ def simulate(
         n: number of simulations; may be left out where theta is given.
         key: JAX random key.
         path: folder of a zarr store, such as `runs/eta.zarr`; None for none. It holds
-            one ensemble: what decides it (the simulator's parameters, the prior, `n`,
-            the key) may not change. Of a function only the name is known.
+            one ensemble: what decides it (the simulator's parameters, the prior, the
+            key) may not change. Of a function only the name is known.
+        load: whether to return the ensemble in memory. False returns a
+            `StoredEnsemble`, and memory does not grow with `n` but for theta. By
+            default it is loaded, unless the work is shared by several processes.
+        process: this process's number from 0 and how many share the work, with
+            `path`; `(0, 1)` does all of it, whatever the environment says.
         batch_size: simulations per call; by default the simulator's own choice, or
             what `path` was begun with.
         workers: threads that run batches at the same time; by default one per core
@@ -85,7 +142,7 @@ def simulate(
         progress: show a progress bar where there is a terminal.
 
     Returns:
-        The ensemble, in memory.
+        The ensemble, in memory or on disk, see `load`.
 
     Raises:
         ValueError: if the simulator does not know a parameter or cannot run it, or if
@@ -93,29 +150,59 @@ def simulate(
         MemoryError: if the ensemble or its batches cannot fit in memory, before any is
             taken, with what would fit; or if one simulation alone does not.
         NonFiniteSimulationError: if a simulation was not finite.
+        StoreInUseError: if another process is at work on the same part of `path`.
+        UnfinishedEnsembleError: if it was to be loaded, but other processes have not
+            finished their part.
+        OSError: if `path` cannot be written: what is stored there stays.
         ModuleNotFoundError: if `path` is given and zarr is not installed.
     """
-    columns = None if isinstance(prior, Prior) else _given(prior, n)
+    columns = None if isinstance(prior, Prior) else given(prior, n)
     total = n if columns is None else len(next(iter(columns.values())))
     if total is None or total < 1:
         raise ValueError(f"`n` must be a positive number of simulations, got {total}.")
     if batch_size is not None and batch_size < 1:
         raise ValueError(f"`batch_size` must be positive, got {batch_size}.")
+    if path is None and (process is not None or load is False):
+        raise ValueError(
+            "`process` and `load=False` need a `path`: an ensemble in memory is one "
+            "process's."
+        )
     names = tuple(prior.names if isinstance(prior, Prior) else prior)
     _check_names(simulator, names)
-    image = refuse_result(simulator, names, total, key)
-    drawn, keys = _keys(prior if isinstance(prior, Prior) else None, total, key)
-    theta = {k: np.asarray(v) for k, v in (columns or drawn).items()}
-    asked = None if batch_size is None else min(batch_size, total)
-    size = asked or _even(getattr(simulator, "batch_size", 256), total)
+    part = (0, 1) if path is None else find_process(process)
+    load = part[1] == 1 if load is None else load
+    size = min(batch_size or getattr(simulator, "batch_size", 256), total)
+    # What is not loaded is in memory for a while only.
+    passing = min(total, 4 * size * (workers or default_workers()))
+    kept = total if load else passing
+    image = refuse_result(simulator, names, kept, key)
+    source = prior if isinstance(prior, Prior) else _numpy(columns)
+    draws = Draws(source, key, total)
+    work = Work(simulator, draws, total, key, workers, kept * image, progress)
     if path is None:
-        results = Memory(theta, size)
-    else:
-        plan = describe_plan(simulator, prior, total, key)
-        results = Store(path, plan, theta, batch_size=asked, default_batch_size=size)
-        theta = results.theta
-    x = _run_all(simulator, results, keys, workers, progress, image)
-    finite = np.isfinite(x).reshape(total, -1).all(1)
+        x = run_in_memory(work, size)
+        return _checked(simulator, draws.columns, x, on_nonfinite)
+    plan = describe_plan(simulator, prior, total, key)
+    store = Store(path, plan, draws, batch_size=batch_size, default_batch_size=size)
+    run_on_disk(work, store, part)
+    stored = StoredEnsemble(path, total)
+    if stored.complete:
+        if load:
+            x = stored.observations(slice(None))
+            return _checked(simulator, stored.theta, x, on_nonfinite)
+        return _checked_on_disk(stored, on_nonfinite)
+    if load:
+        raise UnfinishedEnsembleError(stored, part)
+    return stored
+
+
+def _checked(
+    simulator: Simulator,
+    theta: Mapping[str, np.ndarray],
+    x: np.ndarray,
+    on_nonfinite: str,
+) -> Ensemble:
+    finite = finite_rows(x)
     kept = slice(None) if finite.all() else np.flatnonzero(finite)
     ensemble = Ensemble(
         {name: jnp.asarray(value[kept]) for name, value in theta.items()},
@@ -123,41 +210,36 @@ def simulate(
         getattr(simulator, "spacing", None),
         tuple(getattr(simulator, "channels", ())),
     )
-    if not finite.all():
-        index = np.flatnonzero(~finite)
-        failed = {name: np.asarray(value)[index] for name, value in theta.items()}
-        if on_nonfinite == "raise":
-            raise NonFiniteSimulationError(ensemble, index, failed)
-        warnings.warn(f"{_report(index, failed)} Dropped.", stacklevel=2)
+    _refuse(~finite, theta, ensemble, on_nonfinite)
     return ensemble
 
 
-def _even(size: int, total: int) -> int:
-    """As many batches of about one size: a last one is filled up, and costs as much."""
-    batches = -(-total // size)
-    return -(-total // batches)
+def _checked_on_disk(stored: StoredEnsemble, on_nonfinite: str) -> StoredEnsemble:
+    finite = stored.finite()
+    if finite.all():
+        return stored
+    kept = StoredEnsemble(stored.path, len(stored), on_nonfinite="drop")
+    _refuse(~finite, stored.theta, kept, on_nonfinite)
+    return kept
 
 
-@eqx.filter_jit
-def _keys(prior: Prior | None, n: int, key: PRNGKeyArray):
-    """Theta, if there is a prior to draw it from, and the key of every simulation."""
-    keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(n))
-    theta_keys, keys = jax.vmap(jax.random.split, out_axes=1)(keys)
-    return {} if prior is None else jax.vmap(prior.sample)(theta_keys), keys
+def _refuse(
+    bad: np.ndarray,
+    theta: Mapping[str, np.ndarray],
+    kept: Ensemble | StoredEnsemble,
+    on_nonfinite: str,
+) -> None:
+    if not bad.any():
+        return
+    index = np.flatnonzero(bad)
+    failed = {name: np.asarray(value)[index] for name, value in theta.items()}
+    if on_nonfinite == "raise":
+        raise NonFiniteSimulationError(kept, index, failed)
+    warnings.warn(f"{report(index, failed)} Dropped.", stacklevel=4)
 
 
-def _given(theta: Mapping[str, Any], n: int | None) -> dict[str, Array]:
-    columns = {k: jnp.atleast_1d(jnp.asarray(v, float)) for k, v in theta.items()}
-    shapes = {name: value.shape for name, value in columns.items()}
-    if len(set(shapes.values())) != 1 or len(next(iter(shapes.values()))) != 1:
-        raise ValueError(
-            f"`prior` gives theta of shapes {shapes}; give each parameter as many "
-            "values, in one dimension."
-        )
-    (given,) = next(iter(shapes.values()))
-    if n is not None and n != given:
-        raise ValueError(f"`n`={n}, but theta holds {given} values; leave `n` out.")
-    return columns
+def _numpy(columns: Mapping[str, Any] | None) -> dict[str, np.ndarray]:
+    return {k: np.asarray(v) for k, v in cast(Mapping[str, Any], columns).items()}
 
 
 def _check_names(simulator: Simulator, given: Iterable[str]) -> None:
@@ -167,56 +249,3 @@ def _check_names(simulator: Simulator, given: Iterable[str]) -> None:
             f"the prior names {unknown}, which the simulator does not know; it knows "
             f"{list(names)}."
         )
-
-
-def _run_all(
-    simulator: Simulator,
-    results: Memory | Store,
-    keys: Keys,
-    workers: int | None,
-    progress: bool,
-    image: int,
-) -> np.ndarray:
-    """Run what the results still miss.
-
-    Returns:
-        All observations.
-    """
-    starts, size, total = results.starts(), results.size, keys.shape[0]
-    if not starts:
-        return cast(np.ndarray, results.x)
-    workers = min(workers or default_workers(), len(starts))
-    batches = Batches(simulator, results.theta, keys, size, workers)
-    missing = total * image if results.x is None else 0
-    refuse_batch(batches.memory(), size, workers, missing, device_of(keys))
-    if (check := getattr(simulator, "check", None)) is not None:
-        check(results.theta)
-    bar = tqdm(
-        total=total,
-        initial=total - sum(min(size, total - start) for start in starts),
-        unit="sim",
-        desc="simulate",
-        disable=None if progress else True,
-    )
-    said = False
-    with closing(batches.run(starts)) as done, bar:
-        for rows, images in done:
-            results.put(rows, images)
-            bar.update(len(images))
-            if batches.settled < size and not said:
-                said = True
-                warnings.warn(
-                    f"a batch of {size} simulations ran out of memory; going on with "
-                    f"batches of {batches.settled}. Nothing is lost; `batch_size`="
-                    f"{batches.settled} would save the attempt.",
-                    stacklevel=3,
-                )
-    return cast(np.ndarray, results.x)
-
-
-def _report(index: np.ndarray, theta: dict[str, np.ndarray]) -> str:
-    first = {name: float(value[0]) for name, value in theta.items()}
-    return (
-        f"{index.size} simulations were not finite; the first is number {index[0]} at "
-        f"theta {first}."
-    )

@@ -1,8 +1,8 @@
-"""Ensembles on disk: zarr, one shard at a time, resumed after any interruption."""
+"""Ensembles on disk as they are created, extended and taken up again."""
 
-import math
 import os
 import shutil
+import uuid
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
@@ -11,66 +11,60 @@ from typing import Any
 
 import numpy as np
 
+from gl15.simulation._draw import Draws
+from gl15.simulation._header import (
+    describe_versions,
+    FORMAT,
+    FORMAT_VERSION,
+    read_header,
+    REMEDY,
+    sync,
+)
+from gl15.simulation._layout import (
+    create_group,
+    damage,
+    extend_group,
+    import_zarr,
+    open_arrays,
+)
+from gl15.simulation._lock import exclusive
 from gl15.simulation._plan import differences
+from gl15.simulation._shards import Shards
 
 
-_FORMAT = "gl15 ensemble"
-_FORMAT_VERSION = 1
-_SHARD = 512  # simulations per file, and so what a kill may cost
-_CHUNK = 64  # simulations read together
-_REMEDY = "give another `path`, or delete that folder to start again."
-
-
-class Memory:
-    """An ensemble in memory alone; see `Store`."""
-
-    def __init__(self, theta: Mapping[str, np.ndarray], size: int):
-        """Prepare to hold an observation for every theta."""
-        self.theta, self.size = dict(theta), size
-        self.x: np.ndarray | None = None
-        self._n = len(next(iter(theta.values())))
-
-    def starts(self) -> Sequence[int]:
-        """First simulation of every batch."""
-        return range(0, self._n, self.size)
-
-    def put(self, rows: slice, images: np.ndarray) -> None:
-        """Take the observations of a batch."""
-        if self.x is None:
-            self.x = np.empty((self._n, *images.shape[1:]), images.dtype)
-        self.x[rows] = images
+_SHARD = 128  # simulations per file, and so what a kill may cost
+_BYTES = 2**26  # and about what a file may measure
 
 
 class Store:
     """An ensemble on disk that fills up shard by shard.
 
-    A zarr group (format 3) with the arrays `theta/<name>` `[n]`, `x` `[n, ...]` and
-    `done` `[shards]`, and the attributes `format`, `format_version`, `gl15` and
-    `plan`. It appears under its path with every theta in it, or not at all. A shard of
-    x is a whole number of batches, written as a unit by the one process that writes,
-    and marked in `done` afterwards: what is marked is whole, whenever a process dies.
+    A zarr group (format 3) with the arrays `theta/<name>` `[n]`, `x` `[n, ...]` and,
+    for every shard of x, `done` (how many simulations it holds), its file's `sha256`,
+    and `finite` `[n]`. It appears under its path with every theta in it, or not at
+    all. Shards are written by `Shards`.
 
     Attributes:
-        theta: parameter name -> `[n]`.
+        path: the folder.
+        exists: whether there is anything at that path yet.
         size: simulations per batch; resumed in the same batches, the same bits.
-        x: the observations so far, None before the first is known.
     """
 
     def __init__(
         self,
         path: str | os.PathLike,
         plan: Mapping[str, Any],
-        theta: Mapping[str, np.ndarray],
+        draws: Draws,
         *,
         batch_size: int | None,
         default_batch_size: int,
     ):
-        """Open the store, or prepare to create it with the first observation.
+        """Look at what is there.
 
         Args:
             path: the folder.
             plan: what decides the ensemble, see `describe_plan`.
-            theta: the parameters that the plan draws.
+            draws: its theta; those that are stored take their place.
             batch_size: what the caller asks for; None goes on with what is stored.
             default_batch_size: what a new store uses then.
 
@@ -78,128 +72,172 @@ class Store:
             ModuleNotFoundError: if zarr is not installed.
             ValueError: if the folder holds something else, another plan or damage.
         """
-        self._zarr = _import_zarr()
-        self._path = Path(path)
-        self._n = int(plan["n"])
-        if not self._path.exists() or _is_empty_folder(self._path):
-            self.theta, self.x = dict(theta), None
-            self.size = batch_size or default_batch_size
-            self._plan = {**plan, "batch_size": self.size}
-            batches = min(max(1, _SHARD // self.size), -(-self._n // self.size))
-            self._count(rows=self.size * batches)
-            return
-        self._group, header = self._open()
-        self._plan = header["plan"]
-        self.size = self._plan["batch_size"]
-        given = {**plan, "batch_size": batch_size or self.size}
-        self._refuse(differences(given, self._plan))
-        self.theta, self.x = self._read(tuple(theta))
-        self._refuse(_other_draws(theta, self.theta))
-        if self._missing.any() and header["gl15"] != version("gl15"):
-            warnings.warn(
-                f"{self._name} was begun with gl15 {header['gl15']} and goes on with "
-                f"{version('gl15')}.",
-                stacklevel=3,
-            )
+        import_zarr()
+        self.path, self._draws = Path(path), draws
+        self._plan, self._n = dict(plan), int(plan["n"])
+        self._asked, self.size = batch_size, batch_size or default_batch_size
+        self._group: Any = None
+        self.exists = self.path.exists() and not _is_empty_folder(self.path)
+        if self.exists:
+            self._adopt()
 
-    def starts(self) -> Sequence[int]:
-        """First simulation of every batch that is still to be run."""
-        starts = range(0, self._n, self.size)
-        return [start for start in starts if self._missing[start // self._rows]]
+    def create(self, shape: tuple[int, ...], dtype: Any) -> None:
+        """Have the store on disk, with room for this plan.
 
-    def put(self, rows: slice, images: np.ndarray) -> None:
-        """Take the observations of a batch; write its shard if that is now whole.
+        Of several processes that create it at the same time one wins, and the others
+        go on with what it made.
 
         Args:
-            rows: which simulations they are.
-            images: the observations.
+            shape: shape of an observation.
+            dtype: their type.
 
         Raises:
-            ValueError: if they are of another kind than those stored.
+            ValueError: if observations of another kind, or another plan, are stored.
         """
-        if self.x is None:
-            self.x = np.empty((self._n, *images.shape[1:]), images.dtype)
-            self._group = self._create(self.x)
-        found, stored = (f"{a.shape[1:]} of {a.dtype}" for a in (images, self.x))
-        if found != stored:
+        if not self.exists:
+            self._create(shape, dtype)
+            self.exists = True
+            self._adopt()
+        for left in self.path.parent.iterdir():
+            # Of processes that died as they created it.
+            name = left.name
+            if name.startswith(f"{self.path.name}.") and name.endswith(".partial"):
+                shutil.rmtree(left, ignore_errors=True)
+        stored = self._header["observation"]
+        found = f"{tuple(shape)} of {np.dtype(dtype)}"
+        held = f"{tuple(stored['shape'])} of {stored['dtype']}"
+        if found != held:
             raise ValueError(
                 f"`simulator` gives observations {found}, but {self._name} holds "
-                f"{stored}; {_REMEDY}"
+                f"{held}; {REMEDY}"
             )
-        self.x[rows] = images
-        shard = rows.start // self._rows
-        self._missing[shard] -= len(images)
-        if self._missing[shard] == 0:
-            whole = slice(shard * self._rows, (shard + 1) * self._rows)
-            self._group["x"][whole] = self.x[whole]
-            self._group["done"][shard] = True
+        if self._header["plan"]["n"] < self._n:
+            with exclusive(self.path, "extend"):
+                if read_header(self.path)["plan"]["n"] < self._n:
+                    extend_group(self.path, self._n, self._draws.columns)
+            self._adopt()
+
+    def holds(self, n: int) -> bool:
+        """Whether there is room for so many simulations.
+
+        Args:
+            n: how many.
+
+        Returns:
+            Whether the store need not be extended.
+        """
+        return n <= self._header["plan"]["n"]
+
+    def warn_damaged(self, rows: Sequence[slice]) -> None:
+        """Say what is about to be simulated again.
+
+        Args:
+            rows: simulations of damaged shards.
+        """
+        if rows:
+            which = ", ".join(f"{one.start} to {one.stop - 1}" for one in rows)
+            warnings.warn(
+                f"{self._name} is damaged: what is stored of the simulations {which} "
+                "does not match its checksum. They are simulated again.",
+                stacklevel=5,
+            )
+
+    def check_versions(self) -> None:
+        """Warn where the store was begun with other versions: other bits may follow."""
+        stored, present = self._header["versions"], describe_versions()
+        changed = [
+            f"{name} {stored[name]} and goes on with {present.get(name)}"
+            for name in ("gl15", "jax", "jaxlib", "diffrax")
+            if stored.get(name, present.get(name)) != present.get(name)
+        ]
+        if changed:
+            warnings.warn(
+                f"{self._name} was begun with {', with '.join(changed)}.", stacklevel=5
+            )
+
+    def shards(self, process: tuple[int, int]) -> Shards:
+        """What one process writes of it.
+
+        Args:
+            process: this process's number, how many share the work.
+
+        Returns:
+            Its shards.
+        """
+        rows = self._header["plan"]["shard_size"]
+        return Shards(self.path, self._group, (self._n, rows, self.size), process)
 
     @property
     def _name(self) -> str:
-        return f"`path`={str(self._path)!r}"
+        return f"`path`={str(self.path)!r}"
 
-    def _count(self, rows: int) -> None:
-        """Shards of so many simulations, all of them missing."""
-        firsts = np.arange(0, self._n, rows)
-        self._rows, self._missing = rows, np.minimum(rows, self._n - firsts)
-
-    def _create(self, x: np.ndarray) -> Any:
-        partial = self._path.with_name(f"{self._path.name}.partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        header = {
-            "format": _FORMAT,
-            "format_version": _FORMAT_VERSION,
-            "gl15": version("gl15"),
-            "plan": self._plan,
+    def _create(self, shape: tuple[int, ...], dtype: Any) -> None:
+        each = int(np.prod(shape, dtype=float)) * np.dtype(dtype).itemsize
+        rows = max(1, min(_SHARD, _BYTES // max(1, each)))
+        plan = {
+            **self._plan,
+            "batch_size": self.size,
+            "shard_size": max(1, rows // self.size) * self.size,
         }
-        group = self._zarr.create_group(partial, attributes=header)
-        for name, value in self.theta.items():
-            group.create_array(f"theta/{name}", data=value, chunks=value.shape)
-        chunk = math.gcd(self._rows, _CHUNK)
-        group.create_array(
-            "x",
-            shape=x.shape,
-            dtype=x.dtype,
-            chunks=(chunk, *x.shape[1:]),
-            shards=(self._rows, *x.shape[1:]),
-            fill_value=np.nan if x.dtype.kind == "f" else 0,
-            compressors=self._zarr.codecs.BloscCodec(
-                cname="zstd", clevel=3, shuffle="bitshuffle"
-            ),
-        )
-        shards = self._missing.shape
-        group.create_array("done", shape=shards, dtype=bool, chunks=(1,))
-        os.replace(partial, self._path)
-        return self._zarr.open_group(self._path, mode="r+")
-
-    def _open(self) -> tuple[Any, dict[str, Any]]:
+        header = {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "gl15": version("gl15"),
+            "versions": describe_versions(),
+            "plan": plan,
+            "parameters": list(self._draws.columns),
+            "observation": {"shape": list(shape), "dtype": str(np.dtype(dtype))},
+            "spacing": plan["spacing"],
+            "channels": plan["channels"],
+            "units": plan["units"],
+        }
+        # Unlike a name that all processes share, one that none of them can meet.
+        partial = self.path.with_name(f"{self.path.name}.{uuid.uuid4().hex}.partial")
         try:
-            group = self._zarr.open_group(self._path, mode="r+")
-            header = dict(group.attrs)
-        except (OSError, ValueError) as error:
-            raise ValueError(
-                f"{self._name} exists, but not as an ensemble that `gl15.simulate` "
-                f"wrote ({error}); {_REMEDY}"
-            ) from error
-        if header.get("format") != _FORMAT:
-            raise ValueError(f"{self._name} is no ensemble of gl15; {_REMEDY}")
-        if header["format_version"] > _FORMAT_VERSION:
-            raise ValueError(
-                f"{self._name} has format {header['format_version']}, newer than gl15 "
-                f"{version('gl15')} reads ({_FORMAT_VERSION}); it was written by gl15 "
-                f"{header['gl15']}: upgrade."
-            )
-        return group, header
+            partial.parent.mkdir(parents=True, exist_ok=True)
+            create_group(partial, header, self._draws.columns, (shape, dtype))
+            # Refused where there is a folder with anything in it: the others' store.
+            os.rename(partial, self.path)
+            sync(self.path)
+        except Exception:
+            # Lost to another, which may have tidied up after this one already.
+            if not self.path.exists() or _is_empty_folder(self.path):
+                raise
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
 
-    def _read(self, names: Iterable[str]) -> tuple[dict[str, np.ndarray], np.ndarray]:
-        try:
-            theta = {name: self._group[f"theta/{name}"][:] for name in names}
-            x, done = self._group["x"][:], self._group["done"][:]
-            self._count(rows=self._group["x"].shards[0])
-            self._missing[done] = 0
-        except (KeyError, OSError, RuntimeError, ValueError) as error:
-            raise ValueError(f"{self._name} is damaged ({error}); {_REMEDY}") from error
-        return theta, x
+    def _adopt(self) -> None:
+        """Go on with what is stored, if it is this plan's."""
+        self._header = read_header(self.path)
+        with damage(self._name):
+            self._group = open_arrays(self.path)
+        plan = self._header["plan"]
+        self.size = plan["batch_size"]
+        given = {**self._plan, "batch_size": self._asked or self.size, "n": plan["n"]}
+        self._refuse(differences(given, {name: plan.get(name) for name in given}))
+        self._read_theta(plan["n"])
+
+    def _read_theta(self, held: int) -> None:
+        """Go on with the theta that are stored: another machine rounds otherwise."""
+        drawn, overlap = self._draws.columns, min(self._n, held)
+        stored = {}
+        for name, values in drawn.items():
+            with damage(self._name):
+                column = self._group[f"theta/{name}"]
+            try:
+                stored[name] = column[:overlap]
+            except (OSError, RuntimeError, ValueError):
+                warnings.warn(
+                    f"{self._name} is damaged: `theta/{name}` does not match its "
+                    "checksum, and is drawn again.",
+                    stacklevel=4,
+                )
+                column[:] = self._draws.theta(0, held)[name]
+                stored[name] = values[:overlap]
+        self._refuse(_other_draws(drawn, stored))
+        self._draws.columns = {
+            name: np.append(stored[name], drawn[name][overlap:]) for name in drawn
+        }
 
     def _refuse(self, changes: Iterable[tuple[str, Any, Any]]) -> None:
         texts = [
@@ -208,30 +246,19 @@ class Store:
         if texts:
             raise ValueError(
                 f"{self._name} holds another ensemble: {'; '.join(texts)}. Ask for "
-                f"what it holds, or {_REMEDY}"
+                f"what it holds, or {REMEDY}"
             )
 
 
 def _other_draws(given: Mapping[str, np.ndarray], stored: Mapping[str, np.ndarray]):
     """The first theta of each name that is another one, past rounding."""
-    for name, values in given.items():
-        same = np.isclose(values, stored[name], rtol=1e-5, atol=0, equal_nan=True)
+    for name, held in stored.items():
+        values = given[name][: len(held)]
+        same = np.isclose(values, held, rtol=1e-5, atol=0, equal_nan=True)
         if not same.all():
             first = int(np.argmin(same))
-            yield f"theta.{name}[{first}]", values[first], stored[name][first]
+            yield f"theta.{name}[{first}]", values[first], held[first]
 
 
 def _is_empty_folder(path: Path) -> bool:
     return path.is_dir() and not any(path.iterdir())
-
-
-def _import_zarr() -> Any:
-    # Late: it takes a while, and many ensembles stay in memory.
-    try:
-        import zarr
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "`path` keeps the ensemble in a zarr store, but zarr is not installed: "
-            '`pip install "gl15[data]"`, or leave `path` out.'
-        ) from error
-    return zarr

@@ -1,13 +1,12 @@
 """Ensembles on disk: whatever happens, the same bits as without interruption."""
 
 import functools
+import hashlib
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from importlib.metadata import version
 
 import equinox as eqx
@@ -18,15 +17,22 @@ import numpyro.distributions as dist
 import pytest
 import zarr
 
-from gl15.simulation import NonFiniteSimulationError, Prior, simulate
+from gl15.simulation import (
+    NonFiniteSimulationError,
+    open_ensemble,
+    Prior,
+    simulate,
+)
+from gl15.simulation._header import read_header, read_root, write_root
+from gl15.simulation._log import read_log
 from gl15.simulation._plan import describe_plan, differences
 
 
 PRIOR = Prior({"b": dist.Uniform(0.0, 1.0), "a": dist.Normal(0.0, 1.0)})
 KEY = jax.random.key(7)
-N, BATCH = 1205, 100  # three shards: 500, 500 and 205, whose last batch is short
+N, BATCH = 245, 20  # shards of six batches: 120, 120 and 5, a batch that is short
 
-EVENTS = {"calls": 0, "fail after": None, "pause": 0.0}
+EVENTS = {"calls": 0, "fail after": None}
 
 
 def happen(x):
@@ -34,7 +40,6 @@ def happen(x):
     EVENTS["calls"] += 1
     if EVENTS["fail after"] is not None and EVENTS["calls"] > EVENTS["fail after"]:
         raise RuntimeError("power cut")
-    time.sleep(EVENTS["pause"])
     return x
 
 
@@ -60,13 +65,13 @@ def noisy(theta, key):
 
 
 draw = functools.partial(
-    simulate, Slow(), PRIOR, N, key=KEY, batch_size=BATCH, progress=False
+    simulate, Slow(), PRIOR, n=N, key=KEY, batch_size=BATCH, progress=False
 )
 
 
 @pytest.fixture(autouse=True)
 def _calm():
-    EVENTS.update({"calls": 0, "fail after": None, "pause": 0.0})
+    EVENTS.update({"calls": 0, "fail after": None})
 
 
 @pytest.fixture(name="whole", scope="module")
@@ -86,17 +91,17 @@ def _finished(whole, tmp_path_factory):
 def _half(tmp_path):
     """A store that lost its process in the second shard."""
     path = tmp_path / "half.zarr"
-    EVENTS["fail after"] = 7
+    EVENTS["fail after"] = 8
     with pytest.raises(Exception, match="power cut"):
         draw(path=path, workers=1)
     EVENTS.update({"calls": 0, "fail after": None})
-    np.testing.assert_array_equal(zarr.open(path)["done"][:], [True, False, False])
+    np.testing.assert_array_equal(zarr.open(path)["done"][:], [120, 0, 0])
     return path
 
 
 def test_an_interrupted_run_goes_on_to_the_same_bits(half, whole):
     assert eqx.tree_equal(draw(path=half), whole)
-    assert EVENTS["calls"] == 8  # The five batches of the first shard are kept.
+    assert EVENTS["calls"] == 7  # The six batches of the first shard are kept.
 
 
 def test_a_run_resumed_elsewhere_keeps_its_batches(half, whole):
@@ -110,67 +115,29 @@ def test_a_finished_run_is_read_without_a_simulation(finished, whole):
     assert EVENTS["calls"] == 0
 
 
-def run_in_another_process(path):
-    code = (
-        "import importlib.util, jax, sys; "
-        "jax.config.update('jax_enable_x64', True); "
-        "jax.config.update('jax_disable_most_optimizations', True); "
-        "spec = importlib.util.spec_from_file_location('test_store', sys.argv[1]); "
-        "module = importlib.util.module_from_spec(spec); "
-        "spec.loader.exec_module(module); "
-        "module.EVENTS['pause'] = 0.05; "
-        "module.draw(path=sys.argv[2], workers=2)"
-    )
-    return subprocess.Popen(
-        [sys.executable, "-c", code, __file__, str(path)],
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
-        stderr=subprocess.PIPE,
-    )
-
-
-def test_a_killed_process_costs_no_finished_shard(tmp_path, whole):
-    path = tmp_path / "killed.zarr"
-    with run_in_another_process(path) as process:
-        until = time.monotonic() + 60
-        while not (path / "done" / "c" / "0").exists():
-            time.sleep(0.005)
-            assert process.poll() is None, process.stderr.read().decode()
-            assert time.monotonic() < until
-        process.send_signal(signal.SIGKILL)
-    done = zarr.open(path)["done"][:]
-    assert done[0] and not done.all()
-    assert eqx.tree_equal(draw(path=path), whole)
-    assert EVENTS["calls"] == 13 - 5 * done.sum()
-
-
-def test_a_process_killed_while_it_writes_leaves_nothing_that_counts(half, whole):
-    # Data before its mark, files that were to be renamed, a store half created.
-    group = zarr.open(half, mode="r+")
-    group["x"][500:1000] = 1e9
-    (half / "x" / "c" / "2.0123456789abcdef.partial").write_bytes(b"half of a shard")
-    assert eqx.tree_equal(draw(path=half), whole)
-
-    shutil.rmtree(half)
-    partial = half.with_name("half.zarr.partial")
-    zarr.create_group(partial, attributes={"format": "gl15 ensemble"})
-    assert eqx.tree_equal(draw(path=half), whole)
-    assert not partial.exists()
-
-
 def test_the_store_is_plain_zarr(finished, whole):
     group = zarr.open(finished, mode="r")
-    assert sorted(group.array_keys()) == ["done", "x"]
+    assert sorted(group.array_keys()) == ["done", "finite", "sha256", "x"]
     assert sorted(group["theta"].array_keys()) == ["a", "b"]
     for name, value in whole.theta.items():
         np.testing.assert_array_equal(group["theta"][name][:], value)
     np.testing.assert_array_equal(group["x"][:], whole.x)
     assert group["x"].dtype == whole.x.dtype
-    assert group["x"].shards == (500, 5, 3, 2)
-    assert group["done"][:].tolist() == [True] * 3
+    assert group["x"].shards == (120, 5, 3, 2)
+    assert group["x"].attrs["channels"] == ["u", "v"]
+    assert group["x"].attrs["units"] == "dimensionless"
+    assert group["done"][:].tolist() == [120, 120, 5]
+    assert group["finite"][:].all()
+    for shard, checksum in enumerate(group["sha256"][:]):
+        data = (finished / "x" / f"c.{shard}.0.0.0").read_bytes()
+        assert checksum.tobytes() == hashlib.sha256(data).digest()
     assert group.metadata.zarr_format == 3
     header = json.loads(json.dumps(dict(group.attrs)))
     assert header["format"] == "gl15 ensemble"
+    assert header["format_version"] == 2
     assert header["gl15"] == version("gl15")
+    assert header["versions"]["jax"] == jax.__version__
+    assert header["spacing"] == 0.5
     plan = header["plan"]
     assert plan["n"] == N
     assert Prior.from_description(plan["prior"]) == PRIOR
@@ -182,8 +149,81 @@ def test_the_store_is_plain_zarr(finished, whole):
     assert jax.random.wrap_key_data(data, impl=plan["key"]["type"]) == KEY
 
 
+def test_xarray_reads_the_store(finished, whole):
+    xarray = pytest.importorskip("xarray")
+    with xarray.open_zarr(finished) as data:
+        assert data.x.dims == ("sample", "row", "column", "channel")
+        assert data.done.dims == ("shard",)
+        np.testing.assert_array_equal(data.x.values, whole.x)
+        assert data.attrs["plan"]["n"] == N
+    with xarray.open_datatree(finished, engine="zarr") as tree:
+        assert tree["theta/a"].dims == ("sample",)
+        np.testing.assert_array_equal(tree["theta/a"].values, whole.theta["a"])
+
+
+def test_a_log_line_for_every_batch(finished):
+    lines = read_log(finished)
+    batches = [line for line in lines if line["event"] == "batch"]
+    rows = sorted(tuple(line["rows"]) for line in batches)
+    starts = range(0, N, BATCH)
+    assert rows == [(start, min(start + BATCH, N)) for start in starts]
+    for line in batches:
+        assert line["nonfinite"] == 0
+        assert line["rate"] > 0
+        assert line["pid"] == os.getpid()
+    assert lines[0]["event"] == "begin"
+    assert lines[-1]["event"] == "end"
+    # Somebody else's half of a line is left out.
+    (log,) = finished.glob("log-*.jsonl")
+    text = log.read_text()
+    log.write_text(text + '{"time": "20')
+    assert read_log(finished) == lines
+    log.write_text(text)
+
+
+def arrays(path):
+    group = zarr.open(path, mode="r")
+    names = [*group.array_keys(), *(f"theta/{name}" for name in group["theta"])]
+    return {name: group[name][:] for name in names if name != "sha256"}
+
+
+@pytest.mark.parametrize("first", [20, 110, 120, 240])
+def test_a_larger_n_goes_on_to_the_same_bits(tmp_path, finished, whole, first):
+    path = tmp_path / "grown.zarr"
+    draw(n=first, path=path)
+    calls = EVENTS["calls"]
+    assert eqx.tree_equal(draw(path=path), whole)
+    # Whole batches are kept, also those of the last shard.
+    assert EVENTS["calls"] - calls == 13 - first // BATCH
+    for name, value in arrays(finished).items():
+        np.testing.assert_array_equal(arrays(path)[name], value)
+    assert read_header(path)["plan"] == read_header(finished)["plan"]
+
+
+def test_a_smaller_n_reads_the_first(finished, whole):
+    assert eqx.tree_equal(draw(n=130, path=finished), whole[:130])
+    assert EVENTS["calls"] == 0
+    assert read_header(finished)["plan"]["n"] == N
+
+
+def test_a_smaller_n_finishes_no_more_than_it_asks_for(half, whole):
+    assert eqx.tree_equal(draw(n=130, path=half), whole[:130])
+    assert EVENTS["calls"] == 1
+    assert zarr.open(half)["done"][:].tolist() == [120, 10, 0]
+    assert eqx.tree_equal(draw(path=half), whole)
+
+
+def test_an_extension_that_was_killed_is_done_again(tmp_path, finished, whole):
+    path = tmp_path / "grown.zarr"
+    draw(n=100, path=path)
+    root = (path / "zarr.json").read_bytes()
+    draw(n=200, path=path)
+    (path / "zarr.json").write_bytes(root)  # the file that makes it count
+    assert eqx.tree_equal(draw(n=100, path=path), whole[:100])
+    assert eqx.tree_equal(draw(path=path), whole)
+
+
 CHANGES = {
-    "`n` is 1204 here but 1205 there": {"n": N - 1},
     r"`key.data` is \[0, 8\] here but \[0, 7\] there": {"key": jax.random.key(8)},
     "`simulator.scale` is 3.0 here but 2.0 there": {"simulator": Slow(scale=3.0)},
     "`simulator.tilt.sha256`": {"simulator": Slow(tilt=jnp.linspace(0.0, 2.0, 30))},
@@ -199,7 +239,7 @@ CHANGES = {
         # The same distributions in another order draw other values.
         "prior": Prior({"a": dist.Normal(0.0, 1.0), "b": dist.Uniform(0.0, 1.0)})
     },
-    "`batch_size` is 50 here but 100 there": {"batch_size": 50},
+    "`batch_size` is 50 here but 20 there": {"batch_size": 50},
 }
 
 
@@ -229,6 +269,8 @@ def test_given_theta_are_compared_value_by_value(tmp_path):
     assert eqx.tree_equal(run(theta), first)
     with pytest.raises(ValueError, match=r"`theta.a\[1\]` is 3.0 here but 2.0 there"):
         run(theta | {"a": np.asarray([1.0, 3.0])})
+    more = run({"a": np.asarray([1.0, 2.0, 3.0]), "b": np.zeros(3)})
+    np.testing.assert_allclose(more.x[:2], first.x, rtol=1e-14)
 
 
 def test_a_simulator_that_gives_other_observations_is_refused(half):
@@ -293,28 +335,42 @@ def test_what_is_no_store_is_left_alone(tmp_path, put):
     assert path.exists()
 
 
-def test_a_store_that_lost_an_array_is_called_damaged(half):
+def test_a_store_that_lost_an_array_is_simulated_again(half, whole):
     shutil.rmtree(half / "x")
-    with pytest.raises(ValueError, match="half.zarr' is damaged.*delete"):
-        draw(path=half)
+    with pytest.warns(UserWarning, match="simulations 0 to 119 does not match"):
+        assert eqx.tree_equal(draw(path=half), whole)
 
 
 def edit_header(path, **changes):
-    file = path / "zarr.json"
-    metadata = json.loads(file.read_text())
-    metadata["attributes"] |= changes
-    file.write_text(json.dumps(metadata))
+    header, gathered = read_root(path)
+    write_root(path, header | changes, gathered)
 
 
-def test_a_newer_format_is_not_guessed_at(half):
-    edit_header(half, format_version=2, gl15="9.0")
-    with pytest.raises(ValueError, match="format 2, newer than .* by gl15 9.0"):
+def test_other_formats_are_not_guessed_at(half):
+    edit_header(half, format_version=3, gl15="9.0")
+    with pytest.raises(ValueError, match="format 3, newer than .* by gl15 9.0"):
+        draw(path=half)
+    edit_header(half, format_version=1, gl15="0.0.1")
+    with pytest.raises(ValueError, match="format 1 of gl15 0.0.1.*zarr.open"):
+        draw(path=half)
+    with pytest.raises(ValueError, match="format 1 of gl15 0.0.1.*zarr.open"):
+        open_ensemble(half)
+
+
+def test_a_header_that_was_changed_is_noticed(half):
+    file = half / "zarr.json"
+    text = file.read_text()
+    assert '"n": 245' in text
+    file.write_text(text.replace('"n": 245', '"n": 246'))
+    with pytest.raises(ValueError, match="does not match its checksum"):
         draw(path=half)
 
 
 def test_going_on_with_another_version_is_said(half, whole):
-    edit_header(half, gl15="0.0.1")
-    with pytest.warns(UserWarning, match="begun with gl15 0.0.1 and goes on with"):
+    versions = read_header(half)["versions"]
+    edit_header(half, versions=versions | {"gl15": "0.0.1", "jax": "0.1"})
+    match = "begun with gl15 0.0.1 and goes on with 0.1.0, with jax 0.1 and goes on"
+    with pytest.warns(UserWarning, match=match):
         resumed = draw(path=half)
     assert eqx.tree_equal(resumed, whole)
     draw(path=half)  # Reading what is finished needs no warning.

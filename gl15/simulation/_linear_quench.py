@@ -1,0 +1,165 @@
+r"""The early quench, where the dynamics is linear and the likelihood known."""
+
+from typing import ClassVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from gl15.simulation._prior import Theta
+
+
+class LinearQuench(eqx.Module):
+    r"""Order parameters of a quench while they are small, mode by mode.
+
+    Without field on the torus, $\hat\psi(t) = (1 + dt\, M(l))^{t/dt} \hat\psi(0)$ with
+
+    $$
+    M = -l \begin{pmatrix} D_1 & \nu \\ \nu & D_2 \end{pmatrix} + 1
+    + \eta \begin{pmatrix} 0 & 1 \\ 1 & 0 \end{pmatrix}, \qquad
+    l = \frac{4}{dx^2} \sum_\mu \sin^2 \frac{k_\mu dx}{2}
+    $$
+
+    From white normal noise of unit variance (real and imaginary part each), seen with
+    white noise of standard deviation $\sigma$, a mode is complex normal of covariance
+    $P(l; \theta) = 2 (G^2 + \sigma^2)$, $G = (1 + dt\,M)^{t/dt}$. The likelihood, and
+    so every posterior, is exact. Without $\sigma$ the fast band would be slaved to the
+    slow one exactly and give the couplings away to any precision.
+
+    An observation is real, `[size, size, 4]`: real and imaginary part of both bands.
+
+    Attributes:
+        size: sites along each side of the torus.
+        spacing: lattice spacing dx.
+        diffusion: $(D_1, D_2)$.
+        t1: time of the snapshot.
+        dt: time step.
+        noise: $\sigma$, relative to the amplitude at the start.
+        drag: $\nu$ where theta does not name `nu`.
+    """
+
+    size: int = eqx.field(static=True, default=16)
+    spacing: float = 0.5
+    diffusion: tuple[float, float] = (4.0, 1.0)
+    t1: float = 0.5
+    dt: float = 1e-3
+    noise: float = 0.1
+    drag: float = 0.0
+
+    names: ClassVar[tuple[str, ...]] = ("eta", "nu")
+    channels: ClassVar[tuple[str, ...]] = ("Re psi1", "Im psi1", "Re psi2", "Im psi2")
+
+    def __call__(self, theta: Theta, key: PRNGKeyArray) -> Float[Array, "n n 4"]:
+        """One snapshot.
+
+        Args:
+            theta: `eta`, and `nu` or not, -> scalar.
+            key: JAX random key.
+
+        Returns:
+            The observation.
+        """
+        start_key, noise_key = jax.random.split(key)
+        shape = (self.size, self.size, 4)
+        start = jax.random.normal(start_key, shape)
+        psi = jnp.fft.fft2(_complex(start), axes=(0, 1))
+        grown = jnp.einsum(
+            "xyij,xyj->xyi", self._growth(theta, jnp.asarray(self._l())), psi
+        )
+        psi = jnp.fft.ifft2(grown, axes=(0, 1))
+        seen = jnp.stack([psi.real, psi.imag], -1).reshape(shape)
+        return seen + self.noise * jax.random.normal(noise_key, shape)
+
+    def shells(self, x: Float[Array, "n n 4"]) -> Float[Array, "shells 3"]:
+        r"""What the likelihood keeps of an observation.
+
+        The means of $|\hat\psi_1|^2$, $|\hat\psi_2|^2$ and
+        $\Re \hat\psi_1^* \hat\psi_2$ over each set of modes of the same l.
+
+        Args:
+            x: an observation.
+
+        Returns:
+            The means, sets by ascending l.
+        """
+        _, counts, shell = self._shells()
+        psi = jnp.fft.fft2(_complex(x), axes=(0, 1), norm="ortho").reshape(-1, 2)
+        cross = (jnp.conj(psi[:, 0]) * psi[:, 1]).real
+        each = jnp.stack([jnp.abs(psi[:, 0]) ** 2, jnp.abs(psi[:, 1]) ** 2, cross], 1)
+        total = jax.ops.segment_sum(each, jnp.asarray(shell), len(counts))
+        return total / jnp.asarray(counts)[:, None]
+
+    def log_likelihood(
+        self, theta: Theta, x: Float[Array, "n n 4"]
+    ) -> Float[Array, ""]:
+        r"""$\log p(x \mid \theta)$, up to a constant.
+
+        Args:
+            theta: parameter name -> scalar.
+            x: an observation.
+
+        Returns:
+            The log-density.
+        """
+        return self.log_likelihood_of(theta, self.shells(x))
+
+    def log_likelihood_of(
+        self, theta: Theta, shells: Float[Array, "shells 3"]
+    ) -> Float[Array, ""]:
+        r"""$-\sum_l n_l (\log\det P + \mathrm{tr}\, P^{-1} S_l)$ from the shells.
+
+        Args:
+            theta: parameter name -> scalar.
+            shells: what `shells` gave.
+
+        Returns:
+            The log-density, up to a constant.
+        """
+        values, counts, _ = self._shells()
+        growth = self._growth(theta, jnp.asarray(values))
+        p = 2 * (growth @ growth + self.noise**2 * jnp.eye(2))
+        a, b, c = p[:, 0, 0], p[:, 1, 1], p[:, 0, 1]
+        determinant = a * b - c**2
+        one, two, cross = shells.T
+        trace = (b * one + a * two - 2 * c * cross) / determinant
+        return -(jnp.asarray(counts) * (jnp.log(determinant) + trace)).sum()
+
+    def _l(self) -> np.ndarray:
+        sine = np.sin(np.pi * np.arange(self.size) / self.size) ** 2
+        return 4 / self.spacing**2 * (sine[:, None] + sine[None, :])
+
+    def _shells(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The distinct l, how many modes have each, and which one a mode has."""
+        rounded = np.round(self._l().ravel(), 9)
+        values, shell, counts = np.unique(
+            rounded, return_inverse=True, return_counts=True
+        )
+        return values, counts, shell.ravel()
+
+    def _growth(self, theta: Theta, l: Float[Array, "*n"]) -> Float[Array, "*n 2 2"]:  # noqa: E741
+        """G, by the eigenvalues of the symmetric 2 x 2 matrix M."""
+        eta = jnp.asarray(theta["eta"])
+        slope = eta - l * jnp.asarray(theta.get("nu", self.drag))
+        one, two = self.diffusion
+        middle = 1 - l * (one + two) / 2
+        tilt = -l * (one - two) / 2
+        steps = round(self.t1 / self.dt)
+        power = lambda s: (1 + self.dt * s) ** steps  # noqa: E731
+        # Where both eigenvalues meet, their difference quotient is the derivative,
+        # and the square root has none.
+        apart = tilt**2 + slope**2 > 1e-6
+        radius = jnp.sqrt(jnp.where(apart, tilt**2 + slope**2, 1.0))
+        high, low = power(middle + radius), power(middle - radius)
+        slope_of_power = self.dt * steps * (1 + self.dt * middle) ** (steps - 1)
+        quotient = jnp.where(apart, (high - low) / (2 * radius), slope_of_power)
+        mean = jnp.where(apart, (high + low) / 2, power(middle))
+        off = quotient * slope
+        rows = [mean + quotient * tilt, off, off, mean - quotient * tilt]
+        flat = jnp.stack(jnp.broadcast_arrays(*rows), -1)
+        return flat.reshape(*flat.shape[:-1], 2, 2)
+
+
+def _complex(x: Float[Array, "n n 4"]) -> Array:
+    return jax.lax.complex(x[..., 0::2], x[..., 1::2])
