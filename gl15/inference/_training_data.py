@@ -8,73 +8,89 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from gl15.inference._estimator import RatioEstimator
 from gl15.inference._standardize import Standardization
 from gl15.simulation import Ensemble
 
 
-def split(
-    ensemble: Ensemble, validation: float | Ensemble, key: PRNGKeyArray
-) -> tuple[Ensemble, Ensemble]:
-    """Training and held-out pairs.
+def split(n: int, fraction: float, key: PRNGKeyArray) -> tuple[Array, Array]:
+    """Which pairs to train on, and which to hold out.
 
     Args:
-        ensemble: all pairs.
-        validation: fraction to hold out, or an ensemble of its own.
+        n: number of pairs.
+        fraction: how many of them to hold out.
         key: JAX random key of the split.
 
     Returns:
-        Both ensembles.
+        Indices of both.
 
     Raises:
-        ValueError: if `validation` is no such fraction.
+        ValueError: if `fraction` is none.
     """
-    if isinstance(validation, Ensemble):
-        return ensemble, validation
-    if not 0 < validation < 1:
+    if not 0 < fraction < 1:
         raise ValueError(
-            f"`validation` must be a fraction between 0 and 1, got {validation}."
+            f"`validation` must be a fraction between 0 and 1, got {fraction}."
         )
-    order = jax.random.permutation(key, len(ensemble))
-    held_out = max(1, round(validation * len(ensemble)))
-    return ensemble[order[held_out:]], ensemble[order[:held_out]]
+    order = jax.random.permutation(key, n)
+    held_out = max(1, round(fraction * n))
+    return order[held_out:], order[:held_out]
 
 
-def check(
-    estimator: RatioEstimator,
-    train: Ensemble,
-    held_out: Ensemble,
-    batch_size: int,
-    contrasts: int,
-) -> None:
+def check(estimator: Any, *parts: Ensemble) -> None:
     """Refuse pairs that this estimator cannot be trained on.
 
     Args:
         estimator: what is to be trained.
-        train: training pairs.
-        held_out: held-out pairs.
-        batch_size: pairs per step.
-        contrasts: mismatched thetas per observation.
+        parts: pairs; all must be of the same kind as the first.
 
     Raises:
         ValueError: saying what does not fit, and what to do.
     """
-    for part in (train, held_out):
+    for part in parts:
         estimator.prior.check_names(part.theta)
-        _check_observations(estimator, part.x)
-        _check_values(estimator, part)
+        check_observations(estimator, part.x)
+        check_values(estimator, part)
+        check_kind(part, parts[0])
+
+
+def check_kind(held_out: Any, train: Any) -> None:
+    """Refuse held-out images of another kind than those trained on.
+
+    Args:
+        held_out: has `spacing` and `channels`.
+        train: has them too.
+
+    Raises:
+        ValueError: if they differ.
+    """
     if (held_out.spacing, held_out.channels) != (train.spacing, train.channels):
         raise ValueError(
             f"`validation` holds images of spacing {held_out.spacing} and channels "
-            f"{held_out.channels}, but `ensemble` of {train.spacing} and "
-            f"{train.channels}."
+            f"{held_out.channels}, but `data` of {train.spacing} and {train.channels}."
         )
-    smallest = min(len(train), len(held_out))
-    if smallest < min(batch_size, contrasts + 1) or len(train) < batch_size:
+
+
+def check_sizes(
+    train: int | None, held_out: int, batch_size: int, contrasts: int
+) -> None:
+    """Refuse too few pairs for the batches asked for.
+
+    Args:
+        train: number of training pairs; None where there is no end to them.
+        held_out: number of held-out pairs.
+        batch_size: pairs per step.
+        contrasts: mismatched thetas per observation.
+
+    Raises:
+        ValueError: if they are too few, or a batch is too small for its contrasts.
+    """
+    smallest = held_out if train is None else min(train, held_out)
+    needed = min(batch_size, contrasts + 1)
+    if smallest < needed or (train is not None and train < batch_size):
+        given = "those given" if train is None else str(train)
         raise ValueError(
             f"`batch_size`={batch_size} with {contrasts} contrasts needs at least "
-            f"{batch_size} pairs for training and {min(batch_size, contrasts + 1)} for "
-            f"validation, got {len(train)} and {len(held_out)}; simulate more, raise "
+            f"{batch_size} pairs for training and {needed} for "
+            f"validation, got {given} and {held_out}; simulate more, raise "
             "`validation`, or lower both."
         )
     if contrasts >= batch_size:
@@ -84,35 +100,29 @@ def check(
         )
 
 
-def prepare(
-    estimator: RatioEstimator, train: Ensemble, held_out: Ensemble
-) -> tuple[RatioEstimator, Any, Any]:
-    """Standardise, and note in the estimator what it is trained on.
+def standardised(estimator: Any, ensemble: Ensemble) -> Array:
+    """Summaries of observations, standardised as the estimator does it.
+
+    Args:
+        estimator: whose encoder summarises.
+        ensemble: the observations.
 
     Returns:
-        The estimator, and (summaries, theta) of the training and the held-out pairs.
+        The standardised summaries.
+
+    Raises:
+        ValueError: if some are not finite, or their theta not the prior's.
     """
-    z, z_held_out = (_summarise(estimator, pairs.x) for pairs in (train, held_out))
-    standardization = Standardization.fit(z)
-    z, z_held_out = standardization(z), standardization(z_held_out)
-    estimator = eqx.tree_at(lambda e: e.standardization, estimator, standardization)
-    estimator = estimator.trained_on(
-        estimator.spacing if train.spacing is None else train.spacing,
-        train.channels or estimator.channel_names,
-    )
-    return estimator, (z, train.theta), (z_held_out, held_out.theta)
-
-
-def standardised(estimator: RatioEstimator, ensemble: Ensemble) -> Array:
-    """Summaries of other observations, standardised as those of the training were."""
-    _check_values(estimator, ensemble)
-    return estimator.standardization(_summarise(estimator, ensemble.x))
+    check_values(estimator, ensemble)
+    return _standardise(estimator.standardization, summarise(estimator, ensemble.x))
 
 
 def summaries(
-    estimator: RatioEstimator, x: Float[Array, "n ..."], chunk: int = 256
+    estimator: Any, x: Float[Array, "n ..."], chunk: int = 256
 ) -> Float[Array, "n ..."]:
     """Parameter-free summaries of many observations, a chunk at a time.
+
+    What are summaries already, as those of `Summarised`, stay as they are.
 
     Args:
         estimator: whose encoder summarises.
@@ -122,29 +132,61 @@ def summaries(
     Returns:
         Their summaries.
     """
+    if _are_summaries(estimator.encoder, x):
+        return x
     return jax.lax.map(estimator.encoder.summarise, x, batch_size=min(chunk, len(x)))
 
 
+def _are_summaries(encoder: Any, x: Array) -> bool:
+    """Vectors as long as a summary where the encoder takes images."""
+    return encoder.ndim > 1 and x.ndim == 2 and x.shape[1] == encoder.size
+
+
 @eqx.filter_jit
-def _summarise(estimator: RatioEstimator, x: Float[Array, "n ..."]) -> Array:
+def summarise(estimator: Any, x: Float[Array, "n ..."]) -> Array:
+    """`summaries`, compiled."""
     return summaries(estimator, x)
 
 
-def _check_observations(estimator: RatioEstimator, x: Array) -> None:
+@eqx.filter_jit
+def _standardise(standardization: Standardization, z: Array) -> Array:
+    return standardization(z)
+
+
+def noted(estimator: Any, data: Any) -> Any:
+    """The estimator, saying which images it is trained on.
+
+    Args:
+        estimator: the estimator.
+        data: what has the `spacing` and `channels` of the training images.
+
+    Returns:
+        The estimator.
+    """
+    return estimator.trained_on(
+        estimator.spacing if data.spacing is None else data.spacing,
+        data.channels or estimator.channel_names,
+    )
+
+
+def check_observations(estimator: Any, x: Array) -> None:
+    """Observations of the shape that the encoder takes."""
     encoder = estimator.encoder
+    if _are_summaries(encoder, x):
+        return
     if x.ndim != encoder.ndim + 1:
         raise ValueError(
-            f"`ensemble` holds observations of shape {x.shape[1:]}, but the encoder "
+            f"`data` holds observations of shape {x.shape[1:]}, but the encoder "
             f"takes {encoder.ndim} axes."
         )
     if x.shape[-1] != encoder.channels:
         raise ValueError(
-            f"`ensemble` holds observations with {x.shape[-1]} channels, but the "
+            f"`data` holds observations with {x.shape[-1]} channels, but the "
             f"encoder was made for {encoder.channels}."
         )
 
 
-def _check_values(estimator: RatioEstimator, ensemble: Ensemble) -> None:
+def check_values(estimator: Any, ensemble: Ensemble) -> None:
     """Finite observations at parameters that the prior can draw, of the known kind."""
     count = len(ensemble)
     finite = jnp.isfinite(ensemble.x).reshape(count, -1).all(1)
@@ -155,7 +197,7 @@ def _check_values(estimator: RatioEstimator, ensemble: Ensemble) -> None:
     ):
         if (bad := np.flatnonzero(~np.asarray(good))).size:
             raise ValueError(
-                f"`ensemble` has {bad.size} {what}, of {count}, the first at index "
+                f"`data` has {bad.size} {what}, of {count}, the first at index "
                 f"{bad[0]}; take them out, or mend what made them."
             )
     known = (estimator.spacing, estimator.channel_names)
@@ -163,6 +205,6 @@ def _check_values(estimator: RatioEstimator, ensemble: Ensemble) -> None:
     for name, one, other in zip(("spacing", "channels"), known, given, strict=True):
         if one and other and one != other:
             raise ValueError(
-                f"`ensemble` has {name} {other}, but the estimator is for {one}; build "
+                f"`data` has {name} {other}, but the estimator is for {one}; build "
                 "a new estimator for such images."
             )

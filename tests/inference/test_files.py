@@ -13,7 +13,10 @@ import pytest
 
 from gl15.inference import (
     AbstractEncoder,
+    Calibrated,
     ConvEncoder,
+    describe,
+    fingerprint,
     load,
     MLPEncoder,
     RatioEstimator,
@@ -21,6 +24,7 @@ from gl15.inference import (
     SpectralEncoder,
     Standardization,
 )
+from gl15.inference._archive import digest_of
 from gl15.simulation import Prior
 
 
@@ -212,7 +216,12 @@ def flipped_bit(path):
 
 def newer(path):
     header, arrays = contents(path)
-    rewrite(path, header | {"format_version": 2, "gl15": "9.1"}, arrays)
+    rewrite(path, header | {"format_version": 3, "gl15": "9.1"}, arrays)
+
+
+def no_version(path):
+    header, arrays = contents(path)
+    rewrite(path, header | {"format_version": "two"}, arrays)
 
 
 def another_format(path):
@@ -235,7 +244,8 @@ BAD = {
     "spacing": (changed_spacing, "damaged or was edited"),
     "array": (lost_array, "damaged or was edited"),
     "bit": (flipped_bit, "damaged"),
-    "newer": (newer, r"format 2, newer than .* reads \(1\); .* gl15 9.1: upgrade"),
+    "newer": (newer, r"format 3, newer than .* reads \(2\); .* gl15 9.1: upgrade"),
+    "unknown version": (no_version, "damaged: it does not say which format"),
     "format": (another_format, "does not hold an estimator"),
 }
 
@@ -304,7 +314,9 @@ def test_the_file_is_plain_arrays_and_json(path):
     save(path, estimator)
     header, arrays = contents(path)
     assert header["format"] == "gl15 ratio estimator"
-    assert header["encoder"] == "ConvEncoder"
+    encoder = header["structure"]["config"]["encoder"]
+    assert encoder["class"] == "ConvEncoder"
+    assert encoder["config"] == {"channels": 2, "widths": [2, 3], "features": 4}
     assert Prior.from_description(header["prior"]) == PRIORS["several"]
     assert header["spacing"] == 0.3
     weight = arrays["encoder.dense.weight"]
@@ -313,3 +325,105 @@ def test_the_file_is_plain_arrays_and_json(path):
     assert sum(a.size for a in arrays.values()) == sum(a.size for a in numbers)
     with zipfile.ZipFile(io.BytesIO(path.read_bytes())) as archive:
         assert all(name.endswith(".npy") for name in archive.namelist())
+
+
+def test_what_is_noted_beside_an_estimator_comes_back(path):
+    estimator = trained(build("conv", "several"))
+    provenance = {
+        "key": 3,
+        "data": {"images": 100, "sha256": "ab"},
+        "loss": [0.5, 0.25],
+    }
+    digest = save(path, estimator, provenance=provenance, calibration={"0.68": 0.675})
+    found = describe(path)
+    assert found["provenance"] == provenance
+    assert found["calibration"] == {"0.68": 0.675}
+    assert found["sha256"] == digest
+    assert Prior.from_description(found["prior"]) == PRIORS["several"]
+    # The estimator is the same whatever is noted, and so is its own checksum.
+    assert (
+        found["estimator_sha256"] == fingerprint(estimator) == fingerprint(load(path))
+    )
+    assert save(path, estimator) != digest
+    assert describe(path)["estimator_sha256"] == fingerprint(estimator)
+    moved = eqx.tree_at(
+        lambda e: e.head.layers[0].bias, estimator, replace_fn=lambda b: b + 1e-6
+    )
+    assert fingerprint(moved) != fingerprint(estimator)
+    with pytest.raises(TypeError):
+        save(path, estimator, provenance={"function": print})
+    # Refused before anything is written.
+    assert eqx.tree_equal(load(path), estimator)
+
+
+def test_describing_reads_no_weights(path):
+    save(path, trained(build()), provenance={"key": 1})
+    content = bytearray(path.read_bytes())
+    # Arrays lie behind the header: harm the last one.
+    content[content.rfind(b"PK\x01\x02", 0, content.find(b"PK\x01\x02") + 4) - 5] ^= 1
+    path.write_bytes(content)
+    assert describe(path)["provenance"] == {"key": 1}
+    with pytest.raises(ValueError, match="damaged"):
+        load(path)
+    with pytest.raises(ValueError, match="not an estimator"):
+        truncate(path)
+        describe(path)
+
+
+def first_format(path):
+    """Rewrite a file as gl15 wrote it before estimators were nested."""
+    header, arrays = contents(path)
+    config = header["structure"]["config"]
+    old = {
+        "format": header["format"],
+        "format_version": 1,
+        "gl15": "0.1.0",
+        "prior": header["prior"],
+        "encoder": config["encoder"]["class"],
+        "encoder_config": config["encoder"]["config"],
+        "width": config["width"],
+        "depth": config["depth"],
+        "spacing": header["spacing"],
+        "channel_names": header["channel_names"],
+    }
+    rewrite(path, old | {"sha256": digest_of(old, arrays)}, arrays)
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_files_of_the_first_format_are_read(path, encoder):
+    estimator = trained(build(encoder, "several", width=6, depth=3))
+    save(path, estimator)
+    first_format(path)
+    assert eqx.tree_equal(load(path), estimator)
+
+
+def test_an_estimator_within_another_comes_back_too(path):
+    # What is nested is described by its class and arguments, at any depth.
+    inner = trained(build("spectral", width=6))
+    outer = Calibrated(inner, degree=3, points=32)
+    weights = jnp.arange(outer.weights.size, dtype=float).reshape(outer.weights.shape)
+    outer = eqx.tree_at(lambda c: c.weights, outer, weights)
+    save(path, outer, calibration={"before": 0.6, "after": 0.68})
+    loaded = load(path)
+    assert eqx.tree_equal(loaded, outer)
+    assert loaded.prior == inner.prior
+    assert (loaded.spacing, loaded.channel_names) == (0.3, ("u", "v"))
+
+
+def test_only_classes_of_its_own_are_built(path):
+    estimator = build()
+    save(path, estimator)
+    header, arrays = contents(path)
+    for name in ("os", "Path", "AbstractEncoder", "fit", "Prior.sample"):
+        changed = json.loads(json.dumps(header))
+        changed["structure"]["config"]["encoder"]["class"] = name
+        del changed["sha256"]
+        rewrite(path, changed | {"sha256": digest_of(changed, arrays)}, arrays)
+        with pytest.raises((ValueError, TypeError)):
+            load(path)
+    changed = json.loads(json.dumps(header))
+    changed["structure"]["config"]["encoder"]["config"]["colour"] = 3
+    del changed["sha256"]
+    rewrite(path, changed | {"sha256": digest_of(changed, arrays)}, arrays)
+    with pytest.raises(ValueError, match="which this version of gl15 does not build"):
+        load(path)
