@@ -4,8 +4,10 @@ Of a state: `plot_density`, `plot_phase`, `plot_curl`, `plot_image`, `plot_curre
 over it `plot_windings`, `plot_vortices`, `plot_matching`, `plot_tracks`. In Fourier
 space and of pairs: `plot_structure_factor` and its kin, `plot_pair_correlation`. Of the
 Hessian: `plot_spectrum`, `plot_modes`, `plot_mode`. Of inference: `plot_posterior` and
-its kin, `plot_sbc`, `plot_coverage`. Films: `animate_quench`, `animate_fields`,
-`save_animation`. All of them in one `style`, or in yours.
+its kin; of checks `plot_sbc`, `plot_coverage`, `plot_binned_coverage`, `plot_tarp`,
+`plot_local_c2st`, `plot_predictive_check`, `plot_misspecification`. Films:
+`animate_quench`, `animate_fields`, `save_animation`. All of them in one `style`, or in
+yours.
 """
 
 from gl15.plotting._animation import (
@@ -15,6 +17,13 @@ from gl15.plotting._animation import (
 from gl15.plotting._calibration import (
     plot_coverage as plot_coverage,
     plot_sbc as plot_sbc,
+)
+from gl15.plotting._checks import (
+    plot_binned_coverage as plot_binned_coverage,
+    plot_local_c2st as plot_local_c2st,
+    plot_misspecification as plot_misspecification,
+    plot_predictive_check as plot_predictive_check,
+    plot_tarp as plot_tarp,
 )
 from gl15.plotting._current import plot_current as plot_current
 from gl15.plotting._fields import (

@@ -1,0 +1,277 @@
+"""Everything that one held-out ensemble tells of an estimator, in one object."""
+
+import dataclasses
+import json
+import math
+from typing import Any
+
+import jax
+import numpy as np
+import scipy.stats
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from gl15.diagnostics._binned import binned_coverage, BinnedCoverage
+from gl15.diagnostics._information import information
+from gl15.diagnostics._local import local_c2st
+from gl15.diagnostics._posteriors import embed_ensemble, HeldOut
+from gl15.diagnostics._summary import summarize, Summary
+from gl15.diagnostics._tarp import hpd_ranks, Tarp, tarp
+from gl15.diagnostics._uniformity import check_ranks, ecdf_band
+from gl15.posterior import LogRatio, Points
+
+
+_LEVELS = (0.5, 0.68, 0.9, 0.95)
+
+
+@dataclasses.dataclass(frozen=True)
+class Figure:
+    """One number of a report, beside what exact calibration would give.
+
+    Attributes:
+        name: what it is.
+        value: the number.
+        low: smallest value that exact posteriors give with 99% (95% where a quantile is
+            named); NaN if there is no such limit.
+        high: largest such value.
+        error: its standard error, NaN where `low` and `high` say it all.
+    """
+
+    name: str
+    value: float
+    low: float = math.nan
+    high: float = math.nan
+    error: float = math.nan
+
+    @property
+    def passed(self) -> bool | None:
+        """Whether the number is as of exact posteriors; None if there is no limit."""
+        if math.isnan(self.low) and math.isnan(self.high):
+            return None
+        return not (self.value < self.low or self.value > self.high)
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """Errors, sharpness and calibration of an estimator on held-out pairs.
+
+    Attributes:
+        count: number of pairs.
+        figures: the numbers, each with its null.
+        binned: parameter -> coverage in each part of its range.
+        summary: posterior summaries of every image.
+        hpd: ranks by highest density, `[n]`.
+        tarp: the test with random points.
+    """
+
+    count: int
+    figures: tuple[Figure, ...]
+    binned: dict[str, BinnedCoverage]
+    summary: Summary
+    hpd: Float[Array, " n"]
+    tarp: Tarp
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether no number and no bin is out of what exact posteriors give.
+
+        Of some twenty numbers, some at the 95% and most at the 99% level, exact
+        posteriors have one out in about every fourth report: look at which and by how
+        much.
+        """
+        figures = all(one.passed is not False for one in self.figures)
+        return figures and all(bool(one.passed.all()) for one in self.binned.values())
+
+    def __getitem__(self, name: str) -> Figure:
+        """The number of this name."""
+        for one in self.figures:
+            if one.name == name:
+                return one
+        raise KeyError(f"{name!r}; the report has {[one.name for one in self.figures]}")
+
+    def to_markdown(self) -> str:
+        """Tables of all numbers and of the coverage part by part.
+
+        Returns:
+            The tables, in Markdown.
+        """
+        lines = [
+            f"Report on {self.count} held-out pairs",
+            "",
+            "| | value | if exact | |",
+            "|---|---|---|---|",
+        ]
+        verdict = {True: "yes", False: "**no**", None: ""}
+        for one in self.figures:
+            error = "" if math.isnan(one.error) else f" ± {one.error:.2g}"
+            lines.append(
+                f"| {one.name} | {one.value:.4g}{error} | {_range(one)} "
+                f"| {verdict[one.passed]} |"
+            )
+        for table in self.binned.values():
+            lines += ["", table.to_markdown()]
+        return "\n".join(lines)
+
+    def to_json(self, **options: Any) -> str:
+        """All numbers, for a file; NaN and infinity become null.
+
+        Args:
+            **options: for `json.dumps`, such as `indent=2`.
+
+        Returns:
+            The text.
+        """
+        return json.dumps(self.as_dict(), **options)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The same as plain data, for `gl15.save(..., calibration=...)`.
+
+        Returns:
+            Dictionaries, lists, numbers and strings.
+        """
+        figures = {
+            one.name: {
+                "value": _plain(one.value),
+                "if_exact": [_plain(one.low), _plain(one.high)],
+                "standard_error": _plain(one.error),
+                "passed": one.passed,
+            }
+            for one in self.figures
+        }
+        binned = {
+            name: {
+                "edges": table.edges.tolist(),
+                "levels": list(table.levels),
+                "count": table.count.tolist(),
+                "covered": table.covered.tolist(),
+                "low": table.low.tolist(),
+                "high": table.high.tolist(),
+                "passed": table.passed.tolist(),
+            }
+            for name, table in self.binned.items()
+        }
+        return {"count": self.count, "figures": figures, "coverage_by_bin": binned}
+
+
+def report(
+    estimator: LogRatio,
+    held_out: HeldOut,
+    *,
+    key: PRNGKeyArray,
+    bins: int | Any = 5,
+    points: Points = None,
+    local: bool = True,
+    features: Float[Array, "n features"] | None = None,
+) -> Report:
+    """Check an estimator on held-out pairs in every way that needs nothing else.
+
+    Errors, coverage of central and of highest-density regions, rank tests with their
+    bands, TARP, bounds on the information, the normalisation, coverage part by part of
+    the range, and local tests. Each number stands beside the range it has for exact
+    posteriors on as many pairs.
+
+    Args:
+        estimator: a trained `RatioEstimator`, or any `LogRatio`, of one to three
+            parameters.
+        held_out: pairs it was neither trained nor calibrated on, parameters drawn from
+            its prior.
+        key: random key.
+        bins: parts of each parameter's range, a number or edges.
+        points: nodes of each posterior, as in `grid_posterior`.
+        local: whether to run `local_c2st`.
+        features: what `embed_ensemble` gave for `held_out.x`, to save computing it.
+
+    Returns:
+        A `Report`.
+
+    Raises:
+        ValueError: if the ensemble does not suit the estimator.
+    """
+    if features is None:
+        features = embed_ensemble(estimator, held_out.x)
+    keys = iter(jax.random.split(key, 6))
+    options: dict[str, Any] = {"points": points, "features": features}
+    summary = summarize(estimator, held_out, levels=_LEVELS, **options)
+    count = len(summary)
+    hpd = hpd_ranks(estimator, held_out, key=next(keys), **options)
+    points_test = tarp(estimator, held_out, key=next(keys), **options)
+    ranks = {name: np.asarray(value, float) for name, value in summary.rank.items()}
+    figures: list[Figure] = []
+    for name in summary.names:
+        error = np.asarray(summary.error(name), float)
+        figures += [
+            Figure(f"{name}: mean absolute error", *_mean(error)),
+            Figure(f"{name}: posterior std", *_mean(summary.std[name])),
+        ]
+    for name, rank in ranks.items():
+        covered = [(2 * np.abs(rank - 0.5) <= level).sum() for level in _LEVELS]
+        figures += _shares(f"{name}: central", covered, count)
+    held = [(np.asarray(hpd) <= level).sum() for level in _LEVELS]
+    figures += _shares("highest density", held, count)
+    check_key = next(keys)
+    check = check_ranks(ranks, key=check_key)
+    u, low, high = ecdf_band(count, key=check_key)
+    for name, rank in ranks.items():
+        height = (rank[:, None] <= u).mean(0)
+        outside = float(np.mean((height < low) | (height > high)))
+        figures += [
+            Figure(
+                f"{name}: rank deviation (95%)",
+                check.deviation[name],
+                high=check.null_quantile,
+            ),
+            Figure(f"{name}: KS p", check.ks_p[name], low=0.01),
+            Figure(f"{name}: share outside the 95% band", outside, high=0.0),
+        ]
+    reach = 2.576 * points_test.atc_standard_error
+    figures.append(Figure("TARP: area to curve", points_test.atc, -reach, reach))
+    known = information(
+        estimator, held_out, key=next(keys), summary=summary, features=features
+    )
+    normalisation = np.asarray(summary.normalisation, float)
+    figures += [
+        Figure("log posterior density", *_mean(summary.log_prob)),
+        Figure("information gain, nats", known.gain, error=known.gain_error),
+        Figure("mean log-ratio", known.log_ratio, error=known.log_ratio_error),
+        Figure(
+            f"contrastive bound (below {known.ceiling:.2f})",
+            known.contrastive,
+            error=known.contrastive_error,
+        ),
+        Figure("normalisation", *_mean(normalisation)),
+    ]
+    if local:
+        found = local_c2st(estimator, held_out, key=next(keys), **options)
+        figures += [
+            Figure("local C2ST: p of all", found.p_overall, low=0.01),
+            Figure("local C2ST: share rejected at 5%", found.rejected),
+        ]
+    binned = {name: binned_coverage(summary, name, bins=bins) for name in summary.names}
+    return Report(count, tuple(figures), binned, summary, hpd, points_test)
+
+
+def _mean(values: Any) -> tuple[float, float, float, float]:
+    values = np.asarray(values, float)
+    error = float(values.std(ddof=1) / np.sqrt(len(values)))
+    return float(values.mean()), math.nan, math.nan, error
+
+
+def _shares(name: str, covered: list[Any], count: int) -> list[Figure]:
+    found = []
+    for level, inside in zip(_LEVELS, covered, strict=True):
+        low, high = scipy.stats.binom.interval(0.99, count, level)
+        ends = float(low / count), float(high / count)
+        found.append(Figure(f"{name} {level:.0%}", float(inside / count), *ends))
+    return found
+
+
+def _range(figure: Figure) -> str:
+    low, high = figure.low, figure.high
+    if math.isnan(low) and math.isnan(high):
+        return ""
+    if math.isnan(low):
+        return f"at most {high:.4g}"
+    return f"at least {low:.4g}" if math.isnan(high) else f"{low:.4g} to {high:.4g}"
+
+
+def _plain(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
