@@ -1,5 +1,6 @@
 # Needs make and Python >= 3.11; everything else goes into .venv, once.
-#   make run             the main job: eta from one image (PLAN=smoke|laptop|paper)
+#   make run             eta from one image (PLAN=pretrained); PLAN=smoke|laptop|paper
+#                        simulate, train and check an estimator first
 #   make test            the quick tests
 #   make slow            the statistical tests, minutes
 #   make check           lint, format, types, layers
@@ -7,7 +8,7 @@
 #   make clean           forget .venv, site and caches
 # ARGS=... is passed on, e.g. make test ARGS="-k vortices".
 
-PLAN ?= laptop
+PLAN ?= pretrained
 ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
@@ -26,7 +27,11 @@ help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
 
 run: $(VENV)/.installed-all
+ifeq ($(PLAN),pretrained)
+	$(BIN)/python examples/read_image.py $(ARGS)
+else
 	$(BIN)/python examples/recover_josephson.py --plan $(PLAN) $(ARGS)
+endif
 
 test: $(VENV)/.installed-tests
 	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)

@@ -20,11 +20,14 @@ from gl15.inference import (
     Contrastive as Contrastive,
     ConvEncoder as ConvEncoder,
     fit as fit,
+    JetEncoder as JetEncoder,
     load as load,
+    load_pretrained as load_pretrained,
     MLPEncoder as MLPEncoder,
     RatioEstimator as RatioEstimator,
     save as save,
     SpectralEncoder as SpectralEncoder,
+    Summarised as Summarised,
 )
 from gl15.observables import (
     density_spectra as density_spectra,
@@ -54,9 +57,11 @@ from gl15.simulation import (
     Ensemble as Ensemble,
     load_observation as load_observation,
     Observation as Observation,
+    open_ensemble as open_ensemble,
     Prior as Prior,
     save_observation as save_observation,
     simulate as simulate,
+    StoredEnsemble as StoredEnsemble,
     VortexSimulator as VortexSimulator,
 )
 from gl15.spectra import (

@@ -62,3 +62,17 @@ def test_an_unfit_image_is_refused_before_any_work(
     with pytest.raises(SystemExit, match=message):
         main_job.main(plan="smoke", out=tmp_path / "runs", image=image)
     assert not (tmp_path / "runs").exists()
+
+
+def test_an_image_is_read_with_the_trained_estimator(monkeypatch, tmp_path):
+    matplotlib.use("agg")
+    monkeypatch.syspath_prepend(EXAMPLES)
+    reader = importlib.import_module("read_image")
+    results = reader.main(out=tmp_path)
+    assert 0 < results["eta_std"] < 0.05
+    assert (tmp_path / "posterior.png").stat().st_size > 10_000
+
+    unfit = tmp_path / "unfit.npz"
+    gl15.save_observation(unfit, gl15.Observation(np.ones((48, 48, 3)), 1.0))
+    with pytest.raises(SystemExit, match="`spacing`"):
+        reader.main(image=unfit, out=tmp_path)

@@ -1,6 +1,7 @@
 """The ratio estimator: a network that knows what it was trained on."""
 
 import math
+from typing import Any, Literal
 
 import equinox as eqx
 import jax
@@ -9,7 +10,9 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from gl15.inference._branches import two_branches
 from gl15.inference._encoders import AbstractEncoder
+from gl15.inference._quadratic import Peaks, PeaksNetwork
 from gl15.inference._standardize import Standardization
 from gl15.simulation import Prior, Theta
 
@@ -33,6 +36,7 @@ class RatioEstimator(eqx.Module):
         encoder: the image branch.
         parameter_mlp: the parameter branch.
         head: from both to the logit.
+        quadratic: from the image's features to the peaks, if there are any.
         standardization: of the encoder's summaries, fitted on training data.
         spacing: pixel spacing of the training images, if known.
         channel_names: names of their channels, if known.
@@ -42,6 +46,7 @@ class RatioEstimator(eqx.Module):
     encoder: AbstractEncoder
     parameter_mlp: eqx.nn.MLP
     head: eqx.nn.MLP
+    quadratic: PeaksNetwork | None
     standardization: Standardization
     spacing: float | None = eqx.field(static=True)
     channel_names: tuple[str, ...] = eqx.field(static=True)
@@ -53,6 +58,9 @@ class RatioEstimator(eqx.Module):
         *,
         width: int = 64,
         depth: int = 2,
+        head: Literal["mlp", "quadratic"] = "mlp",
+        components: int = 1,
+        members: int = 1,
         spacing: float | None = None,
         channel_names: tuple[str, ...] = (),
         key: PRNGKeyArray,
@@ -64,10 +72,21 @@ class RatioEstimator(eqx.Module):
             encoder: the image branch, such as `ConvEncoder` or `SpectralEncoder`.
             width: width of the parameter branch and of the head; the paper's 64.
             depth: number of hidden layers of the head; the paper's 2.
+            head: `"mlp"`, the paper's; `"quadratic"` adds normal peaks.
+            components: peaks of the quadratic head: one for each mode there may be.
+            members: peaks that make up each, for modes that are no normals.
             spacing: pixel spacing; `fit` takes it from the ensemble.
             channel_names: names of the channels; `fit` takes them from the ensemble.
             key: JAX random key for the initial weights.
+
+        Raises:
+            ValueError: for another `head`, or fewer peaks than one.
         """
+        if head not in ("mlp", "quadratic") or min(components, members) < 1:
+            raise ValueError(
+                '`head` must be "mlp" or "quadratic", `components` and `members` '
+                f"positive, got {head!r}, {components} and {members}."
+            )
         theta_key, head_key = jax.random.split(key)
         self.prior = prior
         self.encoder = encoder
@@ -79,9 +98,22 @@ class RatioEstimator(eqx.Module):
             final_activation=jax.nn.relu,
             key=theta_key,
         )
+        local = len(prior.names) * components if head == "quadratic" else 0
         self.head = eqx.nn.MLP(
-            encoder.features + width, "scalar", width, depth, key=head_key
+            encoder.features + width + local, "scalar", width, depth, key=head_key
         )
+        self.quadratic = None
+        if head == "quadratic":
+            draws = prior.standardize(prior.sample(jax.random.key(0), (256,)))
+            self.quadratic = PeaksNetwork(
+                encoder.features,
+                len(prior.names),
+                components,
+                members,
+                width=max(width, encoder.features),
+                centre=draws.mean(0),
+                key=jax.random.fold_in(key, 2),
+            )
         self.standardization = Standardization.identity(encoder.size)
         self.spacing = spacing
         self.channel_names = channel_names
@@ -114,7 +146,31 @@ class RatioEstimator(eqx.Module):
             ValueError: for a wrong image, see `check_image`.
         """
         self.check_image(x)
-        return self.encoder(self.standardization(self.encoder.summarise(x)))
+        return self.features(self.standardization(self.encoder.summarise(x)))
+
+    def features(self, z: Float[Array, "..."]) -> Float[Array, " features"]:
+        """Features from a standardised summary, and any peaks after them.
+
+        Args:
+            z: a standardised summary.
+
+        Returns:
+            The features.
+        """
+        h = self.encoder(z)
+        return h if self.quadratic is None else jnp.append(h, self.quadratic(h))
+
+    def peaks(self, h: Float[Array, " features"]) -> Peaks | None:
+        """The peaks of the quadratic head, over standardised parameters.
+
+        Args:
+            h: features of an observation, from `embed`.
+
+        Returns:
+            The peaks; None without that head.
+        """
+        network = self.quadratic
+        return None if network is None else network.peaks(h[-network.size :])
 
     def log_ratio(self, theta: Theta, h: Float[Array, " features"]) -> Float[Array, ""]:
         """Log-ratio from features: the cheap part.
@@ -129,8 +185,44 @@ class RatioEstimator(eqx.Module):
         Raises:
             ValueError: if `theta` names other parameters than the prior.
         """
+        g, peaks = self.correction(theta, h), self.peaks(h)
+        if peaks is None:
+            return g
+        log_q = peaks.log_prob(self.prior.standardize(theta).astype(h.dtype))
+        return g + log_q - self.prior.standard_log_prob(theta).astype(h.dtype)
+
+    def correction(
+        self, theta: Theta, h: Float[Array, " features"]
+    ) -> Float[Array, ""]:
+        r"""What the branches say: $g$, or the log-ratio where there are no peaks.
+
+        Args:
+            theta: parameter name -> scalar.
+            h: features of an observation, from `embed`.
+
+        Returns:
+            The logit.
+        """
         scaled = self.prior.standardize(theta).astype(h.dtype)
-        return self.head(jnp.concatenate([h, self.parameter_mlp(scaled)]))
+        t = self.parameter_mlp(scaled)
+        if self.quadratic is None:
+            return two_branches(self.head, h, t)
+        own, flat = h[: -self.quadratic.size], h[-self.quadratic.size :]
+        fixed = jax.lax.stop_gradient(self.quadratic.frames(flat))
+        return two_branches(self.head, own, jnp.append(t, fixed.local(scaled)))
+
+    def config(self) -> dict[str, Any]:
+        """The arguments, but for the key, that build an estimator of this structure."""
+        quadratic = self.quadratic
+        named = ("prior", "encoder", "spacing", "channel_names")
+        return {
+            **{name: getattr(self, name) for name in named},
+            "width": self.head.width_size,
+            "depth": self.head.depth,
+            "head": "mlp" if quadratic is None else "quadratic",
+            "components": 1 if quadratic is None else quadratic.components,
+            "members": 1 if quadratic is None else quadratic.members,
+        }
 
     def trained_on(
         self, spacing: float | None, channel_names: tuple[str, ...]

@@ -14,7 +14,10 @@ from jaxtyping import Array, Float
 
 
 class AbstractLoss(eqx.Module):
-    """A loss whose minimiser is the log-ratio.
+    """A loss whose minimiser is the log-ratio (`Softmax`: up to a function of x).
+
+    Every loss works on logits and keeps its gradient at any of them: a pair that is
+    wrong with certainty pulls hardest.
 
     Attributes:
         contrasts: number K of mismatched thetas for each observation.
@@ -114,3 +117,107 @@ class Contrastive(AbstractLoss):
         present = log_gamma + joint - log_total(among)
         weight = self.gamma / (1 + self.gamma)
         return -((1 - weight) * absent.mean() + weight * present.mean())
+
+
+class Softmax(AbstractLoss):
+    r"""Pick the matching theta out of K + 1 (NRE-B).
+
+    $$
+    \ell = -\left\langle \log \frac{e^{s_0}}{\sum_{k=0}^{K} e^{s_k}} \right\rangle
+    $$
+
+    with $s_0$ the logit of the matching pair. Adding any $c(x)$ to the logits changes
+    nothing, so what is learned is $\log r(\theta, x) + c(x)$ with $c$ unknown. A
+    posterior, which is normalised anyway, does not notice; evidences, averages over
+    models or members, and a product over several observations' normalisations do.
+
+    Reference: Durkan, Murray, Papamakarios, *On contrastive learning for
+    likelihood-free inference*, ICML 2020 (arXiv 2002.03712).
+
+    Attributes:
+        contrasts: number K of mismatched thetas for each observation.
+    """
+
+    contrasts: int = eqx.field(static=True, default=63)
+
+    def __call__(
+        self, joint: Float[Array, " b"], marginal: Float[Array, "b K"]
+    ) -> Float[Array, ""]:
+        """The loss of a batch.
+
+        Args:
+            joint: logits of the matching pairs, `[b]`.
+            marginal: logits with the mismatched thetas, `[b, K]`.
+
+        Returns:
+            The mean loss, a scalar.
+        """
+        every = jnp.concatenate([joint[:, None], marginal], 1)
+        return (jax.nn.logsumexp(every, axis=1) - joint).mean()
+
+
+class Balanced(AbstractLoss):
+    r"""A loss that also asks for balance, and so leans to wide posteriors (BNRE).
+
+    $$
+    \ell + \lambda \left( \langle\sigma(s)\rangle_{p(\theta, x)}
+    + \langle\sigma(s)\rangle_{p(\theta) p(x)} - 1 \right)^2
+    $$
+
+    The exact log-ratio is balanced, so the minimiser stays the same; among classifiers
+    that are not exact, balanced ones are the more conservative on average. A large
+    $\lambda$ slows the start: train without it first, then go on with it (`strength`
+    is a leaf of the pytree, so changing it compiles nothing anew). `loss` must be one
+    whose minimiser is the ratio itself: not `Softmax`.
+
+    Reference: Delaunoy et al., *Towards reliable simulation-based inference with
+    balanced neural ratio estimation*, NeurIPS 2022 (arXiv 2208.13624).
+
+    Attributes:
+        loss: the loss to add to.
+        strength: $\lambda$; the reference's 100.
+        contrasts: number of mismatched thetas for each observation: that of `loss`.
+    """
+
+    loss: AbstractLoss
+    strength: Float[Array, ""] | float
+    contrasts: int = eqx.field(static=True)
+
+    def __init__(
+        self,
+        loss: AbstractLoss | None = None,
+        strength: Float[Array, ""] | float = 100.0,
+    ):
+        """Add a penalty of this strength to `loss`, binary cross-entropy by default."""
+        self.loss = BinaryCrossEntropy() if loss is None else loss
+        self.strength = strength
+        self.contrasts = self.loss.contrasts
+
+    def __check_init__(self):
+        """The logits must be log-ratios, without an unknown function of x."""
+        if isinstance(self.loss, Softmax):
+            raise ValueError(
+                "`loss` is Softmax, whose logits hold an unknown function of x, so "
+                "that their balance means nothing; use BinaryCrossEntropy or "
+                "Contrastive."
+            )
+        if hasattr(self.loss, "of_batch"):
+            raise ValueError(
+                f"`loss` is {type(self.loss).__name__}, which shifts logits itself; "
+                "put Balanced inside it, as its `loss`."
+            )
+
+    def __call__(
+        self, joint: Float[Array, " b"], marginal: Float[Array, "b K"]
+    ) -> Float[Array, ""]:
+        """The loss of a batch.
+
+        Args:
+            joint: logits of the matching pairs, `[b]`.
+            marginal: logits with the mismatched thetas, `[b, K]`.
+
+        Returns:
+            The mean loss, a scalar.
+        """
+        total = jax.nn.sigmoid(joint).mean() + jax.nn.sigmoid(marginal).mean()
+        return self.loss(joint, marginal) + self.strength * (total - 1) ** 2

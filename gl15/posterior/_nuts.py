@@ -8,12 +8,14 @@ import numpyro
 from jaxtyping import Array, Float, PRNGKeyArray
 from numpyro.infer import MCMC, NUTS
 
+from gl15.inference._candidates import candidates
 from gl15.posterior._embedding import checked, embed_once
+from gl15.posterior._laplace import _laplace
 from gl15.posterior._potential import Potential
 from gl15.posterior._protocol import LogRatio
 
 
-_CANDIDATES = 4096  # prior draws among which the chains choose their starts
+_CANDIDATES = 4096  # draws among which the chains choose their starts
 
 
 def sample_posterior(
@@ -33,6 +35,8 @@ def sample_posterior(
     The image is embedded once, before the chains start. The chains start at draws from
     the prior, resampled by their ratios: where a posterior is much narrower than its
     prior the log-ratio is flat over most of it, and a chain started there would wander.
+    An estimator with peaks (the quadratic head) gives starts of its own, and the mass
+    matrix to begin with; both are only where the adaptation starts.
     Two separate peaks therefore share the chains by their weights, but a chain does not
     cross between them.
 
@@ -67,6 +71,10 @@ def sample_posterior(
 
     key_start, key_run = jax.random.split(key)
     start = _starts(Potential(estimator, features), key_start, num_chains)
+    if _has_peaks(estimator, features) and "inverse_mass_matrix" not in nuts_options:
+        fitted = _laplace(estimator, features, key_start)
+        nuts_options.setdefault("dense_mass", True)
+        nuts_options["inverse_mass_matrix"] = {fitted.names: fitted.covariance}
     if num_chains == 1:
         start = {name: value[0] for name, value in start.items()}
     mcmc = MCMC(
@@ -84,17 +92,19 @@ def sample_posterior(
 def _starts(
     energy: Potential, key: PRNGKeyArray, count: int
 ) -> dict[str, Float[Array, " count"]]:
-    """Unconstrained positions: prior draws resampled by their ratios."""
-    key_prior, key_choice = jax.random.split(key)
+    """Unconstrained positions: candidates resampled by their weights."""
+    draw_key, choice_key = jax.random.split(key)
     estimator = energy.estimator
-    theta = estimator.prior.sample(key_prior, (_CANDIDATES,))
-    log_ratio = jax.lax.map(
-        lambda one: estimator.log_ratio(one, energy.features), theta, batch_size=1024
-    )
-    chosen = jax.random.categorical(key_choice, log_ratio, shape=(count,))
-    position = energy.unconstrain({name: theta[name][chosen] for name in theta})
+    prior = estimator.prior
+    u, log_weight = candidates(estimator, energy.features, draw_key, _CANDIDATES)
+    chosen = jax.random.categorical(choice_key, log_weight, shape=(count,))
+    position = energy.unconstrain(prior.restrict(prior.unstandardize(u[chosen])))
     # A draw that rounding put on the edge of its support would start at infinity.
     return {
         name: jnp.where(jnp.isfinite(value), value, 0)
         for name, value in position.items()
     }
+
+
+def _has_peaks(estimator: Any, features: Any) -> bool:
+    return hasattr(estimator, "peaks") and estimator.peaks(features) is not None

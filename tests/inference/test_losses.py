@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gl15.inference import BinaryCrossEntropy, Contrastive
+from gl15.inference import Balanced, BinaryCrossEntropy, Contrastive, Softmax
 
 
 # A joint law of theta (rows) and x (columns) in counts: every expectation is a finite
@@ -45,6 +45,8 @@ LOSSES = [
     Contrastive(contrasts=3),
     Contrastive(contrasts=2, gamma=0.3),
     Contrastive(contrasts=2, gamma=4.0),
+    Balanced(BinaryCrossEntropy()),
+    Balanced(Contrastive(contrasts=2), strength=3.0),
 ]
 
 
@@ -56,7 +58,7 @@ def _loss(request):
 def test_the_log_ratio_is_stationary_and_nothing_else(loss):
     value = expected(loss)
     slope = jax.jit(jax.grad(value))
-    np.testing.assert_allclose(slope(EXACT), 0, atol=1e-15)
+    np.testing.assert_allclose(slope(EXACT), 0, atol=1e-14)
     # Shifts by a constant, by a function of theta and by one of x (which classifiers
     # among thetas without a "none of them" would not see), and of a single entry.
     rng = np.random.default_rng(0)
@@ -127,9 +129,48 @@ def test_extreme_logits_keep_a_gradient(loss, dtype):
             assert all(np.abs(slope.sum()) > 0.2 for slope in slopes)
 
 
+def test_the_softmax_finds_the_ratio_up_to_a_function_of_the_observation():
+    value = expected(Softmax(contrasts=2))
+    slope = jax.grad(value)
+    np.testing.assert_allclose(slope(EXACT), 0, atol=1e-15)
+    moved = EXACT + np.asarray([[0.3, -1.0, 2.0]])
+    np.testing.assert_allclose(value(moved), value(EXACT), rtol=1e-12)
+    bent = EXACT + np.asarray([[0.1], [0], [0]])
+    assert value(bent) > value(EXACT) + 1e-4
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_softmax_keeps_a_gradient_at_extreme_logits(dtype):
+    value_and_slopes = jax.jit(jax.value_and_grad(Softmax(3), (0, 1)))
+    for logit in (30.0, 200.0, 1e20):
+        for sign in (1, -1):
+            joint = np.full(4, sign * logit, dtype)
+            value, slopes = value_and_slopes(joint, np.zeros((4, 3), dtype))
+            assert np.isfinite(value) and value.dtype == dtype
+            assert all(np.isfinite(slope).all() for slope in slopes)
+        np.testing.assert_allclose(slopes[0].sum(), -1, rtol=1e-5)
+
+
+def test_balance_is_bought_with_its_strength():
+    rng = np.random.default_rng(2)
+    joint, marginal = rng.normal(size=6), rng.normal(size=(6, 2))
+    sigmoid = lambda s: 1 / (1 + np.exp(-s))  # noqa: E731
+    excess = sigmoid(joint).mean() + sigmoid(marginal).mean() - 1
+    base = BinaryCrossEntropy(contrasts=2)
+    plain, balanced = (
+        loss(jnp.asarray(joint), jnp.asarray(marginal))
+        for loss in (base, Balanced(base, 7.0))
+    )
+    np.testing.assert_allclose(balanced - plain, 7 * excess**2, rtol=1e-10)
+    with pytest.raises(ValueError, match="`loss` is Softmax"):
+        Balanced(Softmax())
+
+
 def test_the_loss_of_no_knowledge(loss):
-    # All logits 0: every answer has the probability it has without looking.
+    # All logits 0: every answer has the probability it has without looking, and an
+    # even guess is balanced.
     value = loss(jnp.zeros(5), jnp.zeros((5, loss.contrasts)))
+    loss = loss.loss if isinstance(loss, Balanced) else loss
     if isinstance(loss, BinaryCrossEntropy):
         expected_value = 2 * np.log(2)
     else:
