@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 import jax
 import matplotlib.pyplot as plt
+import numpy as np
 import tyro
 
 import gl15
@@ -34,7 +35,7 @@ def simulated(estimator, key: jax.Array) -> tuple[gl15.Observation, dict[str, fl
     )
     theta_key, x_key = jax.random.split(key)
     theta = estimator.prior.sample(theta_key)
-    x = simulator(theta, x_key)
+    x = np.asarray(simulator(theta, x_key))
     observation = gl15.Observation(x, simulator.spacing, simulator.channels)
     return observation, {name: float(value) for name, value in theta.items()}
 
