@@ -121,7 +121,8 @@ class SpectralEncoder(AbstractEncoder):
         Raises:
             ValueError: if the image is too small for so many rings.
         """
-        floor = jnp.finfo(x.dtype).eps
+        # The same in any precision: what is trained in one is used in another.
+        floor = float(np.finfo(np.float32).eps)
         maps = [x[..., c] for c in range(self.channels)]
         for a, b in self.ratios:
             maps.append(jnp.log(maps[a] + floor) - jnp.log(maps[b] + floor))
