@@ -289,6 +289,7 @@ def ended(process):
     return out.split()[-1]
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_it_goes_on_to_the_same_bits(tmp_path):
     expected = start(tmp_path / "whole", 0.0)
     killed = tmp_path / "killed"

@@ -90,6 +90,7 @@ def test_what_cannot_be_truncated_is_refused():
         truncated_prior(WIDE, {"eta": (0.0, 1.0)})
 
 
+@pytest.mark.slow
 def test_the_second_round_is_calibrated_inside_its_box(tmp_path):
     x = SIMULATOR({"theta": 2.0}, jax.random.key(8))
 
