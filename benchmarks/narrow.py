@@ -19,7 +19,13 @@ from _report import show
 from jax.scipy.stats import norm
 
 import gl15
-from gl15.inference import Contrastive, MLPEncoder, NearMisses, truncate
+from gl15.inference import (
+    Contrastive,
+    EstimatorEnsemble,
+    MLPEncoder,
+    NearMisses,
+    truncate,
+)
 from gl15.inference._candidates import candidates, log_joint
 from gl15.simulation import LinearGaussian
 
@@ -41,17 +47,21 @@ class Options:
         head: head of the estimator.
         contrasts: contrasts per observation.
         box_observations: observations for which a truncation round is made.
+        estimators: estimators trained side by side.
+        average: how they are averaged.
         seed: seed of everything.
     """
 
     simulations: int = 10_000
     pairs: int = 400
-    steps: int = 4_000
-    batch_size: int = 64
+    steps: int = 3_000
+    batch_size: int = 128
     weight_decay: float = 0.3
     head: Literal["quadratic", "mlp"] = "quadratic"
     contrasts: int = 16
     box_observations: int = 2
+    estimators: int = 1
+    average: Literal["ratio", "log"] = "log"
     seed: int = 0
 
 
@@ -120,8 +130,17 @@ def main(options: Options) -> None:
 
     def train(prior, key):
         keys = jax.random.split(key, 4)
-        encoder = MLPEncoder(12, key=keys[0])
-        estimator = gl15.RatioEstimator(prior, encoder, head=options.head, key=keys[1])
+
+        def build(key):
+            one, two = jax.random.split(key)
+            encoder = MLPEncoder(12, key=one)
+            return gl15.RatioEstimator(prior, encoder, head=options.head, key=two)
+
+        estimator = build(keys[1])
+        if options.estimators > 1:
+            estimator = EstimatorEnsemble(
+                build, options.estimators, average=options.average, key=keys[1]
+            )
         pairs = gl15.simulate(simulator, prior, options.simulations, key=keys[2])
         inner = Contrastive(options.contrasts)
         start = time.perf_counter()

@@ -53,6 +53,7 @@ class Options:
         members: peaks of each family.
         contrasts: contrasts per observation.
         estimators: estimators trained side by side.
+        average: how they are averaged.
         exchangeable: for slcp, an encoder that does not see the order of the draws.
         moves: Metropolis moves of the draws.
         fresh: fresh pairs for the mean log posterior density.
@@ -74,6 +75,7 @@ class Options:
     members: int = 4
     contrasts: int = 16
     estimators: int = 1
+    average: Literal["ratio", "log"] = "log"
     exchangeable: bool = False
     moves: int = 0
     fresh: int = 1_000
@@ -190,7 +192,9 @@ def main(options: Options) -> None:
 
     estimator = build(keys[1])
     if options.estimators > 1:
-        estimator = EstimatorEnsemble(build, options.estimators, key=keys[1])
+        estimator = EstimatorEnsemble(
+            build, options.estimators, average=options.average, key=keys[1]
+        )
     start, cpu = time.perf_counter(), time.process_time()
     estimator, history = gl15.fit(
         estimator,

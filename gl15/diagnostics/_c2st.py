@@ -196,7 +196,7 @@ def _sklearn(data: np.ndarray, label: np.ndarray, key: PRNGKeyArray) -> float:
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
             '`classifier="sklearn"` needs scikit-learn, which is not installed: '
-            '`pip install scikit-learn`, or give classifier="jax".'
+            '`pip install "gl15[c2st]"`, or give classifier="jax".'
         ) from error
     width = 10 * data.shape[1]
     network = MLPClassifier((width, width), max_iter=10_000, random_state=1)
