@@ -114,14 +114,12 @@ class PeaksNetwork(eqx.Module):
 
     Attributes:
         mlp: the network.
-        linear: beside it, for the part of a location that is linear in the features.
         dimensions: number of parameters d.
         components: number of families.
         members: number of peaks in each.
     """
 
     mlp: eqx.nn.MLP
-    linear: eqx.nn.Linear
     dimensions: int = eqx.field(static=True)
     components: int = eqx.field(static=True)
     members: int = eqx.field(static=True)
@@ -166,12 +164,7 @@ class PeaksNetwork(eqx.Module):
             within = within.at[..., 1 : 1 + d].set(apart)
             parts.append(within.at[..., 1 + d : 1 + 2 * d].set(0.5).ravel())
         bias = jnp.concatenate(parts)
-        last = lambda one: (one.layers[-1].bias, one.layers[-1].weight)  # noqa: E731
-        self.mlp = eqx.tree_at(last, mlp, (bias, 0.1 * mlp.layers[-1].weight))
-        linear = eqx.nn.Linear(
-            features, self.size, use_bias=False, key=jax.random.fold_in(weight_key, 1)
-        )
-        self.linear = eqx.tree_at(lambda one: one.weight, linear, 0.1 * linear.weight)
+        self.mlp = eqx.tree_at(lambda one: one.layers[-1].bias, mlp, bias)
 
     @property
     def size(self) -> int:
@@ -189,7 +182,7 @@ class PeaksNetwork(eqx.Module):
         Returns:
             The vector, for `peaks` and `frames`.
         """
-        return self.mlp(h) + self.linear(h)
+        return self.mlp(h)
 
     def frames(self, flat: Float[Array, " size"]) -> Peaks:
         """One peak for each family: its frame.
