@@ -26,7 +26,7 @@ from gl15.inference import (
     NearMisses,
     truncate,
 )
-from gl15.inference._candidates import candidates, log_joint
+from gl15.inference._estimators.candidates import candidates, log_joint
 from gl15.simulation import LinearGaussian
 
 

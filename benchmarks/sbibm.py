@@ -22,7 +22,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 import gl15
 from gl15.inference import AbstractEncoder, Contrastive, EstimatorEnsemble, NearMisses
-from gl15.inference._candidates import candidates, log_joint
+from gl15.inference._estimators.candidates import candidates, log_joint
 from gl15.posterior import resample_posterior
 from gl15.simulation import GaussianLinearUniform, SLCP, TwoMoons
 

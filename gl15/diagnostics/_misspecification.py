@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from gl15.diagnostics._posteriors import HeldOut
 from gl15.inference import Detector, Directions, Line, SpectralEncoder
-from gl15.inference._detector import summaries_and_features
+from gl15.inference._calibration.detector import summaries_and_features
 from gl15.posterior import LogRatio
 
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from gl15.inference._candidates import candidates
+from gl15.inference._estimators.candidates import candidates
 from gl15.posterior._embedding import checked, embed_once
 from gl15.posterior._potential import Potential
 from gl15.posterior._protocol import LogRatio

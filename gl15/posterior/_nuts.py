@@ -8,7 +8,7 @@ import numpyro
 from jaxtyping import Array, Float, PRNGKeyArray
 from numpyro.infer import MCMC, NUTS
 
-from gl15.inference._candidates import candidates
+from gl15.inference._estimators.candidates import candidates
 from gl15.posterior._embedding import checked, embed_once
 from gl15.posterior._laplace import _laplace
 from gl15.posterior._potential import Potential

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from gl15.inference._candidates import candidates, log_joint, resampled
+from gl15.inference._estimators.candidates import candidates, log_joint, resampled
 from gl15.posterior._embedding import checked, embed_once
 from gl15.posterior._protocol import LogRatio
 

@@ -103,7 +103,7 @@ def test_checkpoints_change_nothing(whole, tmp_path):
 
 def test_a_finished_training_is_read_and_not_repeated(whole, tmp_path, monkeypatch):
     train(checkpoint=tmp_path)
-    from gl15.inference._trainer import Trainer
+    from gl15.inference._training.trainer import Trainer
 
     monkeypatch.setattr(Trainer, "steps", None)
     same(train(checkpoint=tmp_path), whole)
@@ -228,7 +228,7 @@ def test_two_damaged_states_are_an_error(tmp_path, monkeypatch):
 
 def test_an_interrupted_write_leaves_the_state_before(whole, tmp_path, monkeypatch):
     # The disk is full: what is renamed was complete before.
-    import gl15.inference._archive as archive
+    import gl15.inference._files.archive as archive
 
     interrupted_after(2, monkeypatch, tmp_path)
 

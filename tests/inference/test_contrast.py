@@ -18,7 +18,7 @@ from gl15.inference import (
     NearMisses,
     RatioEstimator,
 )
-from gl15.inference._contrast import contrast, pair_logits
+from gl15.inference._losses.contrast import contrast, pair_logits
 from gl15.simulation import Prior
 
 

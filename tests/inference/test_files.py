@@ -24,7 +24,7 @@ from gl15.inference import (
     SpectralEncoder,
     Standardization,
 )
-from gl15.inference._archive import digest_of
+from gl15.inference._files.archive import digest_of
 from gl15.simulation import Prior
 
 

@@ -9,8 +9,8 @@ from scipy.fft import dctn
 
 import gl15
 from gl15.inference import JetEncoder
-from gl15.inference._cosine import cosine_spectra
-from gl15.inference._jets import jet_families, jet_size, jet_summary
+from gl15.inference._encoders.cosine import cosine_spectra
+from gl15.inference._encoders.jets import jet_families, jet_size, jet_summary
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import scipy.stats
 
 import gl15
 from gl15.inference import MLPEncoder, NearMisses, Peaks, RatioEstimator
-from gl15.inference._candidates import candidates, resampled
+from gl15.inference._estimators.candidates import candidates, resampled
 from gl15.simulation import LinearGaussian, Prior
 
 

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 import pytest
 
-from gl15.inference._sharding import Placement
+from gl15.inference._training.sharding import Placement
 
 
 SCRIPT = """

@@ -19,10 +19,10 @@ from gl15.inference import (
     RatioEstimator,
     Standardization,
 )
-from gl15.inference._moments import Moments
-from gl15.inference._prefetch import prefetch
-from gl15.inference._sharding import Placement
-from gl15.inference._stream import Streamed
+from gl15.inference._training.moments import Moments
+from gl15.inference._training.prefetch import prefetch
+from gl15.inference._training.sharding import Placement
+from gl15.inference._training.stream import Streamed
 from gl15.simulation import fresh, LinearGaussian, open_ensemble, Prior, simulate
 
 

@@ -1,0 +1,1 @@
+"""What is fitted after training: corrections of the ratio, a detector of misfits."""

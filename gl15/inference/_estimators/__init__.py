@@ -1,0 +1,1 @@
+"""Estimators of the log-ratio: single ones, their parts, averages of several."""

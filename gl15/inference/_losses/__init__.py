@@ -1,0 +1,1 @@
+"""What training minimises, and the contrasts it is minimised over."""

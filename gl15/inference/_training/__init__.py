@@ -1,0 +1,1 @@
+"""Training: the plan, where pairs come from, devices, checkpoints, the loop."""

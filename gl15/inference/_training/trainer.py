@@ -1,0 +1,154 @@
+"""The steps of training, many in one compiled loop."""
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import equinox as eqx
+import jax
+import optax
+from jaxtyping import Array, Float
+
+from gl15.inference._losses.contrast import contrast
+from gl15.inference._losses.losses import AbstractLoss
+from gl15.inference._training.sharding import Placement
+
+
+class Trainer(eqx.Module):
+    """What happens in a block of steps, compiled once.
+
+    Attributes:
+        optimizer: turns gradients into steps.
+        loss: the loss of a batch.
+        averaging: decay per step of the average of the weights.
+        placement: where the arrays lie.
+    """
+
+    optimizer: optax.GradientTransformation = eqx.field(static=True)
+    loss: AbstractLoss
+    averaging: float = eqx.field(static=True)
+    placement: Placement = eqx.field(static=True)
+
+    def start(self, weights: Any) -> Any:
+        """Weights, their average, and the optimiser's state before the first step."""
+        return self.placement.whole((weights, weights, self.optimizer.init(weights)))
+
+    @eqx.filter_jit
+    def steps(
+        self,
+        progressed: Any,
+        frozen: Any,
+        theta: Mapping[str, Array],
+        z: Array,
+        rows: Array | None,
+    ) -> tuple[Any, Float[Array, " k"]]:
+        """Several steps.
+
+        Args:
+            progressed: weights, their average, and the optimiser's state.
+            frozen: the rest of the estimator.
+            theta: batches, name -> `[k, b]`; or all pairs, `[n]`, where `rows` is
+                given.
+            z: their standardised summaries.
+            rows: which pairs make up the batches, `[k, b]`.
+
+        Returns:
+            `progressed` after the steps, and the loss of each.
+        """
+
+        def step(progressed: Any, batch: Any) -> tuple[Any, Array]:
+            weights, average, state = progressed
+            if rows is not None:
+                batch = {k: v[batch] for k, v in theta.items()}, z[batch]
+            value, gradient = jax.value_and_grad(self._loss)(weights, frozen, *batch)
+            updates, state = self.optimizer.update(gradient, state, weights)
+            weights = optax.apply_updates(weights, updates)
+            average = optax.incremental_update(weights, average, 1 - self.averaging)
+            return self.placement.keep_whole((weights, average, state)), value
+
+        batches = (dict(theta), z) if rows is None else rows
+        progressed, values = jax.lax.scan(step, progressed, batches)
+        return progressed, self.placement.keep_whole(values)
+
+    @eqx.filter_jit
+    def score(
+        self, weights: Any, frozen: Any, theta: Mapping[str, Array], z: Array
+    ) -> Float[Array, ""]:
+        """Mean loss over held-out batches, name -> `[m, b]` and `[m, b, ...]`."""
+        one = lambda batch: self._loss(weights, frozen, *batch)  # noqa: E731
+        values = jax.lax.map(one, (dict(theta), z))
+        return self.placement.keep_whole(values.mean())
+
+    def _loss(self, weights: Any, frozen: Any, theta: Any, z: Any) -> Float[Array, ""]:
+        return contrast(eqx.combine(weights, frozen), theta, z, self.loss)
+
+
+def trainable(estimator: Any, *, freeze_encoder: bool = False) -> Any:
+    """Which leaves training may change: the weights, not the standardisation.
+
+    Args:
+        estimator: an estimator.
+        freeze_encoder: whether the encoder stays as it is too.
+
+    Returns:
+        The estimator's tree with a bool in place of every leaf.
+    """
+    spec = jax.tree.map(eqx.is_inexact_array, estimator)
+    parts = ["standardization"] + ["encoder"] * freeze_encoder
+    for name in parts:
+        still = jax.tree.map(lambda _: False, getattr(estimator, name))
+        spec = eqx.tree_at(lambda e, name=name: getattr(e, name), spec, still)
+    return spec
+
+
+@functools.lru_cache(maxsize=16)
+def optimizer(
+    learning_rate: float | optax.Schedule,
+    total: int,
+    weight_decay: float,
+    gradient_clip: float | None,
+) -> optax.GradientTransformation:
+    """AdamW, after the gradient was clipped.
+
+    The same object for the same options: what was compiled with it serves again.
+
+    Args:
+        learning_rate: the highest rate, or a schedule, see `schedule`.
+        total: number of steps.
+        weight_decay: decoupled weight decay of the weight matrices.
+        gradient_clip: largest norm of the gradient, or None.
+
+    Returns:
+        The optimiser.
+    """
+    clip = optax.identity()
+    if gradient_clip is not None:
+        clip = optax.clip_by_global_norm(gradient_clip)
+    rate = schedule(learning_rate, total)
+    return optax.chain(
+        clip, optax.adamw(rate, weight_decay=weight_decay, mask=_is_matrix)
+    )
+
+
+def schedule(rate: float | optax.Schedule, total: int) -> optax.Schedule:
+    """A warm-up over 5% of the steps and a cosine decay to 0, if it is a number.
+
+    Args:
+        rate: the highest rate, or a schedule of one's own.
+        total: number of steps.
+
+    Returns:
+        Learning rate at every step.
+    """
+    if callable(rate):
+        return rate
+    warm_up = min(max(1, total // 20), total - 1)
+    return optax.warmup_cosine_decay_schedule(0.0, rate, warm_up, total)
+
+
+def _is_matrix(weights: Any) -> Any:
+    """Biases are left alone by weight decay; a convolution's has three axes."""
+    return jax.tree_util.tree_map_with_path(
+        lambda path, leaf: leaf.ndim > 1 and getattr(path[-1], "name", "") != "bias",
+        weights,
+    )
