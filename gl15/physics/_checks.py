@@ -1,5 +1,7 @@
 """What evolution refuses before it begins."""
 
+from typing import Any
+
 import diffrax
 import equinox as eqx
 import jax
@@ -12,6 +14,10 @@ from gl15.physics._chebyshev import RungeKuttaChebyshev
 from gl15.physics._stability import reach
 from gl15.physics._tdgl import TDGL
 from gl15.physics._types import Psi
+
+
+# Stable on the imaginary axis at most: for waves, not for diffusion.
+_UNDAMPED = (diffrax.LeapfrogMidpoint, diffrax.ReversibleHeun)
 
 
 def check_start(
@@ -97,6 +103,12 @@ def check_options(
             "`solver` must be a Diffrax solver, such as `diffrax.Heun()`, got "
             f"{solver!r}."
         )
+    if isinstance(solver, _UNDAMPED):
+        raise ValueError(
+            f"`solver={type(solver).__name__}` damps no mode at any step, and "
+            "diffusion must: its rounding errors grow without bound. Use "
+            "`diffrax.Heun()`, `diffrax.Tsit5()` or `RungeKuttaChebyshev()`."
+        )
     chebyshev = isinstance(solver, RungeKuttaChebyshev)
     if chebyshev and not quiet:
         raise ValueError(
@@ -122,7 +134,7 @@ def check_options(
         )
 
 
-def check_times(t1: float | int, dt: float | int, ts) -> None:
+def check_times(t1: Any, dt: Any, ts: Any) -> None:
     """Refuse times that do not fit.
 
     Args:
@@ -134,19 +146,40 @@ def check_times(t1: float | int, dt: float | int, ts) -> None:
         ValueError: with what was given.
     """
     for name, value in (("t1", t1), ("dt", dt)):
+        if not isinstance(value, float | int | np.number):
+            raise ValueError(
+                f"`{name}` must be a Python number, got {value!r}: the number of steps "
+                "follows from it before anything is compiled."
+            )
         if not (np.isfinite(value) and value > 0):
             raise ValueError(f"`{name}` must be a positive time, got {value}.")
     if dt > t1:
         raise ValueError(f"`dt`={dt} is longer than the whole evolution, `t1`={t1}.")
     if ts is None or isinstance(ts, Tracer):
         return
-    times = np.asarray(ts, float)
+    try:
+        times = np.asarray(ts, float)
+    except (TypeError, ValueError):
+        times = np.zeros(0)
     slack = 1e-6 * t1
     rising = times.ndim == 1 and times.size > 0 and np.all(np.diff(times) > 0)
     if not (rising and np.all(np.isfinite(times))):
-        raise ValueError(f"`ts` must be a rising list of times, got {ts}.")
+        raise ValueError(f"`ts` must be a rising list of times, got {ts!r}.")
     if times[0] < -slack or times[-1] > t1 + slack:
         raise ValueError(f"`ts` must lie within [0, t1={t1}], got {ts}.")
+
+
+def check_key(key) -> None:
+    """Refuse what is no JAX random key.
+
+    Args:
+        key: a key, or None.
+
+    Raises:
+        ValueError: with what was given.
+    """
+    if key is not None and not isinstance(key, jax.Array):
+        raise ValueError(f"`key` must be a JAX key, `jax.random.key(0)`; got {key!r}.")
 
 
 def check_lanes(tdgl: TDGL, psi: Complex[Array, "..."], keys) -> None:

@@ -14,17 +14,17 @@ from jaxtyping import Array, Complex, Float, Key, UInt32
 
 from gl15.physics._chebyshev import RungeKuttaChebyshev
 from gl15.physics._checks import (
+    check_key,
     check_lanes,
     check_options,
     check_start,
     check_times,
 )
 from gl15.physics._compile import compiled
-from gl15.physics._euler import EulerSteps
 from gl15.physics._flow import Flow
 from gl15.physics._lanes import pack, spread, unpack
 from gl15.physics._noise import LaneNoise
-from gl15.physics._stages import StagedSteps
+from gl15.physics._runs import Runs
 from gl15.physics._tdgl import TDGL
 from gl15.physics._types import Psi, Scalar
 
@@ -64,14 +64,16 @@ def evolve(
             equal steps to end at `t1`.
         ts: times to save, increasing, within `[0, t1]`; by default `t1` alone. Between
             steps the state is interpolated.
-        solver: a Diffrax solver; explicit Euler by default.
-            `gl15.physics.RungeKuttaChebyshev()` takes much longer steps.
+        solver: an explicit Diffrax solver; Euler by default.
+            `gl15.physics.RungeKuttaChebyshev()` allows much longer steps; give it its
+            `dt`, such as 0.05.
         stepsize_controller: adapts the steps, such as `diffrax.PIDController(rtol=1e-4,
             atol=1e-4, pcoeff=0.2, icoeff=0.4)` with `solver=diffrax.Tsit5()`; `dt` is
             then the first step. Its times (`dtmax`, `step_ts`) are times like `t1`. By
             default steps are fixed.
         adjoint: how Diffrax differentiates. By default reverse mode with recursive
-            checkpoints; `diffrax.ForwardMode()` is cheaper for few parameters.
+            checkpoints; `diffrax.ForwardMode()` is cheaper for few parameters, and
+            what `jax.jvp`, `jax.jacfwd` and second derivatives need.
         temperature: temperature $T$ of the Langevin noise; 0 for none.
         key: JAX random key, needed if `temperature` is not 0.
         progress: show a progress bar.
@@ -93,6 +95,7 @@ def evolve(
         )
     tdgl.check_psi(psi0, "psi0")
     check_times(t1, dt, ts)
+    check_key(key)
     adaptive = stepsize_controller is not None
     if not isinstance(temperature, Tracer | float | int) and temperature == 0:
         temperature = 0.0
@@ -206,10 +209,8 @@ def evolve_batch(
         ends = _ends_of_runs(steps, unit, ts) if runs else np.arange(steps + 1)
         count, length = len(ends) - 1, int(np.diff(ends).max())
         controller = diffrax.StepTo(jnp.asarray(ends, dtype))
-        if runs and weights is not None:
-            terms = StagedSteps(flow, weights, length)
-        elif runs:
-            terms = EulerSteps(flow, noise, length)
+        if runs:
+            terms = Runs(flow, noise, weights or (1.0,), length)
         elif noise is None:
             terms = diffrax.ODETerm(flow)
         else:

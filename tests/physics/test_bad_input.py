@@ -180,6 +180,7 @@ def test_traced_couplings_without_a_stable_step(couplings):
         ({"ts": [0.05, 0.11]}, r"`ts` must lie within \[0, t1=0.1\]"),
         ({"ts": [-0.01, 0.05]}, r"`ts` must lie within \[0, t1=0.1\]"),
         ({"ts": [float("nan")]}, "`ts`"),
+        ({"solver": diffrax.LeapfrogMidpoint()}, "LeapfrogMidpoint.* damps no mode"),
         ({"temperature": 0.1}, "`key` is needed .*`temperature` is 0.1"),
     ],
     ids=str,
@@ -187,6 +188,20 @@ def test_traced_couplings_without_a_stable_step(couplings):
 def test_evolution(arguments, message):
     with pytest.raises(ValueError, match=message):
         evolve(tdgl(), PSI, **{"t1": 0.1, "dt": 1e-3, **arguments})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"dt": "0.01"}, "`dt` must be a Python number, got '0.01'"),
+        ({"ts": "soon"}, "`ts` must be a rising list of times, got 'soon'"),
+        ({"key": 0}, "`key` must be a JAX key.* got 0"),
+    ],
+    ids=str,
+)
+def test_evolution_without_checks_of_annotations(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        inspect.unwrap(evolve)(tdgl(), PSI, **{"t1": 0.1, **arguments})
 
 
 def test_a_negative_temperature():
