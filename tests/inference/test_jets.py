@@ -134,3 +134,14 @@ def test_too_small_an_image_is_refused(encoder):
 def test_channels_that_are_not_there_are_refused(named):
     with pytest.raises(ValueError, match="must name channels"):
         JetEncoder(3, **named, key=jax.random.key(0))
+
+
+def test_the_summary_of_a_batch_calls_no_lapack(image, encoder):
+    # JAX's batched LAPACK calls wait for threads of the pool that they run in: with as
+    # many of them at once as there are threads, for ever.
+    batch = jnp.stack([image, image]).astype(jnp.float32)
+    lowered = jax.jit(jax.vmap(encoder.summarise)).lower(batch)
+    assert "lapack" not in lowered.as_text()
+    # What the test looks for is there in a program that calls it.
+    inverse = jax.jit(jnp.linalg.inv).lower(jnp.eye(3)[None])
+    assert "lapack" in inverse.as_text()

@@ -17,6 +17,7 @@ Their correlations and partial correlations are such coefficients, normalised.
 
 import itertools
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -188,7 +189,7 @@ def _moments(fields: Float[Array, "k mx my"]) -> Float[Array, " size"]:
     std = jnp.sqrt((centred**2).mean(1)) + 1e-9
     centred = centred / std[:, None]
     correlation = centred @ centred.T / flat.shape[1]
-    precision = jnp.linalg.inv(correlation + _RIDGE * jnp.eye(k, dtype=flat.dtype))
+    precision = _inverse(correlation + _RIDGE * jnp.eye(k, dtype=flat.dtype))
     diagonal = jnp.sqrt(jnp.maximum(jnp.diagonal(precision), _FLOOR))
     partial = precision / (diagonal[:, None] * diagonal)
     upper = np.triu_indices(k, 1)
@@ -201,6 +202,22 @@ def _moments(fields: Float[Array, "k mx my"]) -> Float[Array, " size"]:
             jnp.log(diagonal),
         ]
     )
+
+
+def _inverse(a: Float[Array, "k k"]) -> Float[Array, "k k"]:
+    """Inverse of a positive definite matrix, swept column by column in place.
+
+    `jnp.linalg.inv` of a batch may hang on a CPU of few cores: its threads wait inside
+    LAPACK for a share of the work that only they could do.
+    """
+
+    def sweep(i: int, a: Array) -> Array:
+        column, pivot = a[:, i], a[i, i]
+        swept = a - jnp.outer(column, column) / pivot
+        swept = swept.at[:, i].set(column / pivot).at[i].set(column / pivot)
+        return swept.at[i, i].set(-1 / pivot)
+
+    return -jax.lax.fori_loop(0, len(a), sweep, a)
 
 
 def _fisher(r: Float[Array, " m"]) -> Float[Array, " m"]:
