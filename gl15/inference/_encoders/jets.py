@@ -211,7 +211,7 @@ def _inverse(a: Float[Array, "k k"]) -> Float[Array, "k k"]:
     LAPACK for a share of the work that only they could do.
     """
 
-    def sweep(i: int, a: Array) -> Array:
+    def sweep(i, a: Array) -> Array:
         column, pivot = a[:, i], a[i, i]
         swept = a - jnp.outer(column, column) / pivot
         swept = swept.at[:, i].set(column / pivot).at[i].set(column / pivot)
