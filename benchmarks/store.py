@@ -4,6 +4,7 @@
 """
 
 import argparse
+import functools
 import os
 import random
 import signal
@@ -127,14 +128,14 @@ def rate(path: Path) -> float:
     return count / (batches[-1]["unix"] - first["unix"])
 
 
-def efficiency(folder: Path, n: int) -> dict:
+def efficiency(folder: Path, n: int, counts: list[int]) -> dict:
     """Speed-up over one worker, by threads of one process and by processes of one."""
     found = {}
-    for count in (1, 2, 4):
+    for count in [1, *counts]:
         path = folder / f"workers-{count}.zarr"
         start(path, n, 64, 0.2, "0/1", count).wait()
         found[f"workers_{count}"] = rate(path)
-    for count in (2, 4):
+    for count in counts:
         path = folder / f"processes-{count}.zarr"
         parts = [start(path, n, 64, 0.2, f"{i}/{count}", 1) for i in range(count)]
         for part in parts:
@@ -198,7 +199,10 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=4096)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--size", type=int, default=1024, help="of the timed ensembles")
+    counts = "workers, and processes of one worker, to compare with one"
+    parser.add_argument("--counts", type=int, nargs="+", default=[2, 4], help=counts)
     asked = parser.parse_args()
+    parts["efficiency"] = functools.partial(efficiency, counts=asked.counts)
     sizes = {"efficiency": asked.size, "kills": asked.kills}
     with tempfile.TemporaryDirectory() as name:
         show(

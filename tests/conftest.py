@@ -4,7 +4,9 @@ gl15 is never imported at the top of this file: the jaxtyping hook that checks i
 shape annotations acts on imports that come after it.
 """
 
+import gc
 import itertools
+import pathlib
 import zlib
 from collections.abc import Callable
 
@@ -20,6 +22,20 @@ jax.config.update("jax_enable_x64", True)
 # a red run must be red again for the next person.
 hypothesis.settings.register_profile("gl15", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("gl15")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _few_programs():
+    """Forget compiled programs while there is room for more.
+
+    Each takes a few memory maps, of which Linux gives a process 65,530: the compiler
+    crashed where one process ran half of the suite.
+    """
+    yield
+    maps = pathlib.Path("/proc/self/maps")
+    if maps.exists() and maps.read_bytes().count(b"\n") > 25_000:
+        jax.clear_caches()
+        gc.collect()
 
 
 @pytest.fixture

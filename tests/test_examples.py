@@ -1,12 +1,16 @@
 """The examples run, on samples small enough for every day."""
 
+import functools
 import importlib
 import json
 import pathlib
+import re
+import shlex
 
 import matplotlib
 import numpy as np
 import pytest
+import tyro
 
 import gl15
 
@@ -76,3 +80,43 @@ def test_an_image_is_read_with_the_trained_estimator(monkeypatch, tmp_path):
     gl15.save_observation(unfit, gl15.Observation(np.ones((48, 48, 3)), 1.0))
     with pytest.raises(SystemExit, match="`spacing`"):
         reader.main(image=unfit, out=tmp_path)
+
+
+def test_an_ensemble_is_made_in_parts_and_trained_on(monkeypatch, tmp_path, capsys):
+    monkeypatch.syspath_prepend(EXAMPLES)
+    job = importlib.import_module("ensemble")
+    real = gl15.VortexSimulator
+    younger = lambda *args, **given: real(*args, **given | {"t1": 0.1})  # noqa: E731
+    monkeypatch.setattr(gl15, "VortexSimulator", younger)
+    options = {"n": 300, "size": 48, "out": tmp_path}
+    monkeypatch.setenv("GL15_PROCESS", "1/2")
+    job.main(**options)
+    assert re.match(r"1\d\d of 300 simulations are done", capsys.readouterr().out)
+    with pytest.raises(SystemExit, match="start this again"):
+        job.main(**options, steps=4)
+    monkeypatch.setenv("GL15_PROCESS", "0/2")
+    job.main(**options)
+    monkeypatch.delenv("GL15_PROCESS")
+    for _ in range(2):
+        job.main(**options, steps=4)
+        assert "300 of 300 simulations" in capsys.readouterr().out
+    trained = tmp_path / "eta-300-4.npz"
+    assert gl15.load(trained).prior.names == ("eta",)
+    assert gl15.inference.describe(trained)["provenance"]["steps"] == 4
+
+
+def test_the_page_on_ensembles_starts_the_example_as_it_is(monkeypatch):
+    monkeypatch.syspath_prepend(EXAMPLES)
+    job = importlib.import_module("ensemble")
+    page = (EXAMPLES.parent / "docs" / "guide" / "ensembles.md").read_text()
+    assert '--8<-- "examples/ensemble.py"' in page
+    page = page.replace("\\\n", " ")
+    commands = re.findall(r'python examples/ensemble\.py([^"&\n]*)', page)
+    assert len(commands) >= 6
+
+    @functools.wraps(job.main)
+    def options(**given):
+        return given
+
+    for command in commands:
+        assert tyro.cli(options, args=shlex.split(command))["n"] >= 1_000

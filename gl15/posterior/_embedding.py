@@ -3,6 +3,7 @@
 import functools
 import math
 import warnings
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import equinox as eqx
@@ -32,8 +33,17 @@ def embed_once(
     arrays = [leaf for leaf in jax.tree.leaves(estimator) if eqx.is_array(leaf)]
     if any(isinstance(leaf, Tracer) for leaf in (x, *arrays)):
         return _embed_all(estimator, x, lead)
-    with jax.ensure_compile_time_eval():
+    with _now():
         return _embed_compiled(estimator, x, lead)
+
+
+def _now() -> AbstractContextManager:
+    """Where nothing joins a trace that may be under way.
+
+    Without one it is no context: programs are compiled for one, and would be again.
+    """
+    traced = isinstance(jnp.zeros(()), Tracer)
+    return jax.ensure_compile_time_eval() if traced else nullcontext()
 
 
 def _embed_all(
@@ -82,7 +92,7 @@ def checked(
         shape = jax.ShapeDtypeStruct(image.shape[len(lead) :], image.dtype)
         jax.eval_shape(check, shape)
         return image
-    with jax.ensure_compile_time_eval():
+    with _now():
         for one in image.reshape(math.prod(lead), *image.shape[len(lead) :]):
             check(one)
             _warn_if_unusual(estimator, one)

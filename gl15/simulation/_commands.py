@@ -196,6 +196,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     try:
         return chosen.run()
-    except (OSError, RuntimeError, ValueError, ModuleNotFoundError) as error:
+    except (
+        MemoryError,
+        ModuleNotFoundError,
+        OSError,
+        RuntimeError,
+        ValueError,
+    ) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from gl15.simulation._header import read_root, REMEDY, write_json, write_root
+from gl15.simulation._header import read_root, REMEDY, sync, write_json, write_root
 
 
 _CHUNK = 64  # simulations read together
@@ -63,6 +63,8 @@ def create_group(
         name: json.loads((folder / name / "zarr.json").read_text())
         for name in ("theta", *(f"theta/{one}" for one in theta), *_ARRAYS)
     }
+    for file in folder.rglob("*"):
+        sync(file)
     write_root(folder, header, arrays)
 
 
@@ -85,6 +87,8 @@ def extend_group(folder: Path, n: int, theta: Mapping[str, np.ndarray]) -> None:
     for name, value in theta.items():
         first = header["plan"]["n"] // _COLUMN * _COLUMN
         group[f"theta/{name}"][first:] = value[first:]
+    for file in (folder / "theta").rglob("*"):
+        sync(file)
     # Readers go by this file, which comes last.
     write_root(folder, {**header, "plan": {**header["plan"], "n": n}}, arrays)
 

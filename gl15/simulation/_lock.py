@@ -52,16 +52,19 @@ def hold(folder: Path, part: int, parts: int) -> Iterator[None]:
     stop = threading.Event()
     pulse = threading.Thread(target=_beat, args=(mine, stop), daemon=True)
     try:
+        # First of all: looking at the others may take a minute.
+        pulse.start()
         for other in locks.glob("*-of-*.json"):
             if other != mine and _overlap(_numbers(other), (part, parts)):
                 _take_over(folder, other)
-        pulse.start()
         yield
     finally:
         stop.set()
-        if pulse.is_alive():
-            pulse.join()
-        mine.unlink(missing_ok=True)
+        pulse.join()
+        # One that slept for long may have been replaced.
+        owner, ours = _read(mine), _identity()
+        if all(owner.get(name) == ours[name] for name in ("host", "pid", "started")):
+            mine.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -77,8 +80,7 @@ def exclusive(folder: Path, name: str) -> Iterator[None]:
     """
     mine = folder / "locks" / f"{name}.json"
     while not _claim(mine):
-        alive = _alive(mine)
-        if alive is False or (alive is None and _age(mine) > _STALE):
+        if _alive(mine) is False:
             mine.unlink(missing_ok=True)
         time.sleep(0.05)
     try:
@@ -115,8 +117,12 @@ def _claim(lock: Path) -> bool:
         descriptor = os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
     except FileExistsError:
         return False
-    with os.fdopen(descriptor, "w") as stream:
-        json.dump(_identity(), stream)
+    try:
+        with os.fdopen(descriptor, "w") as stream:
+            json.dump(_identity(), stream)
+    except OSError:
+        lock.unlink(missing_ok=True)  # no name on it: all would wait for its owner
+        raise
     return True
 
 
@@ -184,7 +190,8 @@ def _touched(lock: Path) -> float:
 
 def _age(lock: Path) -> float:
     """Seconds since the last sign of life, by the clock of the file system."""
-    probe = lock.with_name(f"clock-{socket.gethostname()}-{os.getpid()}")
+    here = f"{socket.gethostname()}-{os.getpid()}-{threading.get_ident()}"
+    probe = lock.with_name(f"clock-{here}")
     try:
         probe.touch()
         now = _touched(probe)

@@ -83,6 +83,8 @@ def _describe_prior(prior: Prior | Mapping[str, Any]) -> Any:
 
 def _describe(value: Any, depth: int = 0) -> Any:
     nested = functools.partial(_describe, depth=depth + 1)
+    if isinstance(value, Prior):
+        return _describe_prior(value)
     if value is None or isinstance(value, (bool, int, str)):
         return value
     if isinstance(value, float):

@@ -102,8 +102,11 @@ def run_on_disk(work: Work, store: Store, process: tuple[int, int]) -> None:
         StoreInUseError: if another process is at work on it.
         OSError: if it cannot be written.
     """
-    if store.exists and store.holds(work.n) and not store.shards(process).missing():
-        return  # without a lock: the folder may be read-only
+    if store.exists and store.holds(work.n):
+        shards = store.shards(process)
+        # What is checked is read: once, here or, where there is work, under the lock.
+        if shards.counted and not shards.missing():
+            return  # without a lock: the folder may be read-only
     # Whatever is refused is refused before there is a store.
     batches = work.batches(store.size, -(-work.n // store.size))
     work.check()

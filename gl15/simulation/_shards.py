@@ -56,6 +56,12 @@ class Shards:
         return sum(self._end(shard) - shard * self._rows for shard in self._mine)
 
     @property
+    def counted(self) -> bool:
+        """Whether all of this part is on record as finished; nothing is checked."""
+        done, _ = read_marks(self._group["done"])
+        return all(s * self._rows + done[s] >= self._end(s) for s in self._mine)
+
+    @property
     def damaged(self) -> list[slice]:
         """Simulations of finished shards that did not stand the check."""
         return [slice(s * self._rows, self._end(s)) for s in self._broken]

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable, TypeAlias
+from typing import Any, Protocol, runtime_checkable, TypeAlias
 
 import equinox as eqx
 import jax
@@ -22,8 +22,10 @@ class Simulator(Protocol):
 
     Optional attributes are used where there are any: `names`, the parameters it
     knows; `check(theta)`, which refuses a theta before time is spent on it;
-    `batch(theta, keys)`, faster than `jax.vmap` of a call; `batch_size`, how many of
-    them suit the machine; `spacing` and `channels`, which describe its images.
+    `batch(theta, keys)`, faster than `jax.vmap` of a call; `batch_varied(theta, keys,
+    each)`, the same where numbers that the simulator holds vary, see `Randomised`;
+    `batch_size`, how many suit the machine; `spacing` and `channels`, which describe
+    its images.
     """
 
     def __call__(self, theta: Theta, key: PRNGKeyArray, /) -> Float[Array, "..."]:
@@ -31,19 +33,29 @@ class Simulator(Protocol):
         ...
 
 
-def run_batch(simulator: Simulator, theta: Theta, keys: Keys):
+def run_batch(simulator: Simulator, theta: Theta, keys: Keys, each: Any = None):
     """Several simulations side by side.
 
     Args:
         simulator: the simulator.
         theta: parameter name -> `[batch]`.
         keys: a key for each.
+        each: a simulator of what differs from one simulation to the next, with an axis
+            of simulations, and None in place of all else; or None.
 
     Returns:
         The observations `[batch, ...]`.
     """
-    batch = getattr(simulator, "batch", None) or jax.vmap(simulator)
-    return batch(theta, keys)
+    if not jax.tree.leaves(each):
+        batch = getattr(simulator, "batch", None) or jax.vmap(simulator)
+        return batch(theta, keys)
+    if (varied := getattr(simulator, "batch_varied", None)) is not None:
+        return varied(theta, keys, each)
+
+    def one(theta: Theta, key: Any, own: Any) -> Float[Array, "..."]:
+        return eqx.combine(own, simulator)(theta, key)
+
+    return jax.vmap(one)(theta, keys, each)
 
 
 def trace_batch(

@@ -1,6 +1,7 @@
 """Ensembles on disk as they are created, extended and taken up again."""
 
 import os
+import re
 import shutil
 import uuid
 import warnings
@@ -98,10 +99,12 @@ class Store:
             self._create(shape, dtype)
             self.exists = True
             self._adopt()
+        # Of processes that died as they created it; and nothing else of such a name.
+        unfinished = re.compile(
+            rf"{re.escape(self.path.name)}\.[0-9a-f]{{32}}\.partial"
+        )
         for left in self.path.parent.iterdir():
-            # Of processes that died as they created it.
-            name = left.name
-            if name.startswith(f"{self.path.name}.") and name.endswith(".partial"):
+            if unfinished.fullmatch(left.name):
                 shutil.rmtree(left, ignore_errors=True)
         stored = self._header["observation"]
         found = f"{tuple(shape)} of {np.dtype(dtype)}"

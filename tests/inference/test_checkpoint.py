@@ -71,9 +71,9 @@ class Interrupted(Exception):
 
 def interrupted_after(epochs, monkeypatch, folder, **options):
     """Train until an exception in the middle of an epoch's end."""
-    from gl15.inference import _loop
+    from gl15.inference._training import loop
 
-    judge, count = _loop._judged, []
+    judge, count = loop._judged, []
 
     def judged(*arguments):
         count.append(None)
@@ -82,7 +82,7 @@ def interrupted_after(epochs, monkeypatch, folder, **options):
         return judge(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(_loop, "_judged", judged)
+        patch.setattr(loop, "_judged", judged)
         with pytest.raises(Interrupted):
             train(checkpoint=folder, **options)
 
@@ -115,9 +115,9 @@ def test_after_an_exception_it_goes_on_to_the_same_bits(
     whole, tmp_path, monkeypatch, epochs, blocks
 ):
     # Blocks of five steps: states in the middle of an epoch.
-    from gl15.inference import _sources
+    from gl15.inference._training import sources
 
-    monkeypatch.setattr(_sources, "_LONGEST", blocks)
+    monkeypatch.setattr(sources, "_LONGEST", blocks)
     expected = whole if blocks == 100 else train()
     interrupted_after(epochs, monkeypatch, tmp_path)
     same(train(checkpoint=tmp_path), expected)
@@ -144,9 +144,9 @@ def test_fresh_pairs_resume_where_they_had_come_to(tmp_path, monkeypatch):
     expected = run()
     interrupted_after(3, monkeypatch, tmp_path, validation=PAIRS[:40])
     shutil.rmtree(tmp_path)
-    from gl15.inference import _loop
+    from gl15.inference._training import loop
 
-    judge = _loop._judged
+    judge = loop._judged
 
     def judged(state, *rest):
         if state.epoch == 13:
@@ -154,7 +154,7 @@ def test_fresh_pairs_resume_where_they_had_come_to(tmp_path, monkeypatch):
         return judge(state, *rest)
 
     with monkeypatch.context() as patch:
-        patch.setattr(_loop, "_judged", judged)
+        patch.setattr(loop, "_judged", judged)
         with pytest.raises(Interrupted):
             run(checkpoint=tmp_path)
     simulated = []

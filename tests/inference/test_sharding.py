@@ -11,6 +11,7 @@ import time
 
 import jax
 import numpy as np
+import numpyro.distributions as dist
 import pytest
 
 from gl15.inference._training.sharding import Placement
@@ -44,24 +45,24 @@ def slowly(pairs, key):
     time.sleep(options["wait"])
     return pairs
 
-some = jax.devices()[: options["devices"]] if "process" not in options else None
-trained, history = fit(
-    start, pairs, key=keys[3], loss=Contrastive(3), steps=220, batch_size=8,
-    devices=some, redraw=slowly,
-    checkpoint=options["checkpoint"], checkpoint_every=1, progress=False,
-)
-print(json.dumps({
-    "train": history.train_loss.tolist(),
-    "validation": history.validation_loss.tolist(),
-    "trained": fingerprint(trained),
-}))
+for devices, checkpoint in options["runs"]:
+    trained, history = fit(
+        start, pairs, key=keys[3], loss=Contrastive(3), steps=220, batch_size=8,
+        devices=devices and jax.devices()[:devices], redraw=slowly,
+        checkpoint=checkpoint, checkpoint_every=1, progress=False,
+    )
+    print(json.dumps({
+        "train": history.train_loss.tolist(),
+        "validation": history.validation_loss.tolist(),
+        "trained": fingerprint(trained),
+    }))
 """
 
 
-def run(devices, checkpoint=None, wait=0.0, **options):
+def run(devices, runs, wait=0.0, **options):
+    """A process with so many devices that trains on (devices, checkpoint), ..."""
     root = pathlib.Path(__file__).parents[2]
-    options |= {"devices": devices, "wait": wait}
-    options["checkpoint"] = None if checkpoint is None else str(checkpoint)
+    options |= {"devices": devices, "wait": wait, "runs": runs}
     return subprocess.Popen(
         [sys.executable, "-c", SCRIPT, json.dumps(options)],
         env=os.environ | {"PYTHONPATH": str(root), "JAX_PLATFORMS": "cpu"},
@@ -71,17 +72,19 @@ def run(devices, checkpoint=None, wait=0.0, **options):
     )
 
 
-def result(process):
-    out, error = process.communicate(timeout=200)
+def results(process):
+    out, error = process.communicate(timeout=300)
     assert process.returncode == 0, error
-    return json.loads(out.splitlines()[-1])
+    return [json.loads(line) for line in out.splitlines() if line.startswith("{")]
 
 
-def both(checkpoint=None, wait=0.0):
+def both(checkpoint, wait=0.0):
+    """Two processes of two devices."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
-    return [run(2, checkpoint, wait, process=i, address=address) for i in range(2)]
+    runs = [(None, str(checkpoint))]
+    return [run(2, runs, wait, process=i, address=address) for i in range(2)]
 
 
 def lines(folder):
@@ -89,52 +92,36 @@ def lines(folder):
     return len(log.read_text().splitlines()) if log.exists() else 0
 
 
-@pytest.fixture(name="shared", scope="module")
-def _shared(tmp_path_factory):
-    """Where two processes trained, and what each of them found."""
-    folder = tmp_path_factory.mktemp("shared") / "run"
-    return folder, *[result(process) for process in both(folder)]
-
-
-def test_one_device_four_and_two_processes_of_two_agree(shared):
-    folder, first, second = shared
-    one, four = run(1), run(4)
-    one, four = result(one), result(four)
-    assert first == second
-    for other in (four, first):
-        for losses in ("train", "validation"):
-            np.testing.assert_allclose(other[losses], one[losses], rtol=1e-4)
-    # One process writes, and the files are those of any training.
-    assert sorted(p.name for p in folder.iterdir()) == [
-        "best.npz",
-        "last.npz",
-        "log.jsonl",
-    ]
-    assert lines(folder) == 10
-    # One device finds the training finished that the four had done.
-    assert result(run(1, folder))["trained"] == first["trained"]
-
-
 @pytest.mark.parametrize("victim", [1, pytest.param(0, marks=pytest.mark.slow)])
-def test_a_killed_peer_ends_the_run_clearly_and_a_restart_goes_on(
-    shared, tmp_path, victim
-):
-    processes = both(tmp_path, wait=0.3)
+def test_devices_and_processes_agree_also_after_one_was_killed(tmp_path, victim):
+    folder = tmp_path / "run"
+    processes = both(folder, wait=0.3)
     survivor, peer = processes[1 - victim], processes[victim]
-    until = time.monotonic() + 150
-    while lines(tmp_path) < 2:
+    until = time.monotonic() + 300
+    while lines(folder) < 2:
         assert survivor.poll() is None and time.monotonic() < until
         time.sleep(0.05)
     peer.send_signal(signal.SIGKILL)
     peer.communicate()
-    _, error = survivor.communicate(timeout=60)
+    _, error = survivor.communicate(timeout=100)
     assert survivor.returncode != 0
     assert "lost another process of this training" in error
     assert "Start all processes again with the same call" in error
-    assert 2 <= lines(tmp_path) < 10
-    # To the same bits: nothing before was lost or done otherwise.
-    assert [result(process) for process in both(tmp_path)] == list(shared[1:])
-    assert lines(tmp_path) == 10
+    assert 2 <= lines(folder) < 10
+
+    first, second = [results(process) for process in both(folder)]
+    assert first == second
+    # One process writes, and the files are those of any training.
+    files = sorted(path.name for path in folder.iterdir())
+    assert files == ["best.npz", "last.npz", "log.jsonl"]
+    assert lines(folder) == 10
+    # One device finds the training finished that the four had done.
+    runs = [(None, None), (4, None), (None, str(folder))]
+    one, four, finished = results(run(4, runs))
+    for other in (four, *first):
+        for losses in ("train", "validation"):
+            np.testing.assert_allclose(other[losses], one[losses], rtol=1e-4)
+    assert finished == first[0]
 
 
 def test_batches_that_cannot_be_split_are_refused():
@@ -143,3 +130,22 @@ def test_batches_that_cannot_be_split_are_refused():
         Placement(devices, 8)
     with pytest.raises(ValueError, match="over 0 `devices`"):
         Placement([], 8)
+
+
+@pytest.mark.parametrize("table", [False, True])
+def test_a_device_meets_its_rows_of_the_batch(table):
+    from gl15.inference import MLPEncoder, RatioEstimator
+    from gl15.inference._losses.contrast import pair_logits
+    from gl15.simulation import Prior
+
+    keys = jax.random.split(jax.random.key(0), 4)
+    encoder = MLPEncoder(2, features=4, width=4, depth=1, key=keys[0])
+    prior = Prior({"a": dist.Uniform(-1.0, 1.0)})
+    estimator = RatioEstimator(prior, encoder, width=4, key=keys[1])
+    theta, z = prior.sample(keys[2], (12,)), jax.random.normal(keys[3], (12, 2))
+    whole = pair_logits(estimator, theta, z, 4, table=table)
+    for first in (0, 3, 9):
+        turned = {name: np.roll(value, -first) for name, value in theta.items()}
+        turned = jax.tree.map(jax.numpy.asarray, turned)
+        part = pair_logits(estimator, turned, z[first : first + 3], 4, table=table)
+        np.testing.assert_allclose(part, whole[first : first + 3], rtol=1e-10)

@@ -17,20 +17,26 @@ def sample():
     )
 
 
-def test_training_on_summaries_is_training_on_images(sample):
+def test_training_on_summaries_is_training_on_images(sample, tmp_path):
     """The same pairs, the same key: the same estimator to rounding."""
     prior = gl15.Prior({"eta": dist.Uniform(0.0, 1.5)})
     encoder = gl15.SpectralEncoder(rings=8, key=jax.random.key(0))
     estimator = gl15.RatioEstimator(prior, encoder, key=jax.random.key(1))
     key = jax.random.key(2)
     images = gl15.simulate(sample, prior, 96, key=key)
-    summaries = gl15.simulate(Summarised(sample, encoder), prior, 96, key=key)
+    summarised = Summarised(sample, encoder)
+    summaries = gl15.simulate(
+        summarised, prior, 96, key=key, path=tmp_path / "summaries.zarr"
+    )
     assert summaries.x.shape == (96, encoder.size)
     assert (summaries.spacing, summaries.channels) == (0.5, images.channels)
     options = {"key": jax.random.key(3), "steps": 6, "batch_size": 16}
     one, _ = gl15.fit(estimator, images, **options)
     other, _ = gl15.fit(estimator, summaries, **options)
+    stored = gl15.open_ensemble(tmp_path / "summaries.zarr")
+    third, _ = gl15.fit(estimator, stored, **options)
     theta = {"eta": 0.7}
+    assert other(theta, images.x[0]) == third(theta, images.x[0])
     np.testing.assert_allclose(
         one(theta, images.x[0]), other(theta, images.x[0]), rtol=1e-4, atol=1e-6
     )

@@ -159,7 +159,7 @@ def test_a_few_pairs_of_another_kind_adapt_a_trained_estimator():
         untrained(keys[3]),
         many,
         key=keys[4],
-        steps=1_500,
+        steps=900,
         learning_rate=2e-3,
         **options,
     )

@@ -137,10 +137,28 @@ def test_killed_twenty_times_it_ends_in_the_same_bits(tmp_path, toy, finished):
 
 def test_killed_while_it_creates_the_store_it_starts_anew(tmp_path, toy, whole):
     path = tmp_path / "new.zarr"
-    left = tmp_path / "new.zarr.0123.partial"
-    shutil.copytree(SCRIPT.parent, left)
+    left = tmp_path / f"new.zarr.{'0123' * 8}.partial"
+    # Of a store of nearly the same name, which is being created, and of the user.
+    others = [tmp_path / f"new.{'0123' * 8}.partial", tmp_path / "new.zarr.my.partial"]
+    for folder in (left, *others):
+        folder.mkdir()
+        (folder / "zarr.json").write_text("{}")
     assert eqx.tree_equal(toy.draw(path=path), whole)
     assert not left.exists()
+    assert all(folder.exists() for folder in others)
+
+
+def test_going_on_reads_every_file_once(tmp_path, toy, whole, monkeypatch):
+    from gl15.simulation import _shards
+
+    path, real, read = tmp_path / "part.zarr", _shards.digest, []
+    toy.draw(n=600, path=path)
+    monkeypatch.setattr(_shards, "digest", lambda f: read.append(f) or real(f))
+    assert eqx.tree_equal(toy.draw(path=path, load=False).load(), whole)
+    assert len(read) == len(set(read)) == SHARDS
+    read.clear()
+    toy.draw(path=path, load=False)
+    assert len(read) == len(set(read)) == SHARDS
 
 
 @pytest.mark.parametrize("name", ["x/c.3.0.0.0", "sha256/c.3.0", "done/c.3"])

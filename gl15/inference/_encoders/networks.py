@@ -1,6 +1,7 @@
 """Encoders: from an observation to a short vector of features."""
 
 import abc
+import math
 from typing import Any, ClassVar, TYPE_CHECKING
 
 import equinox as eqx
@@ -24,12 +25,17 @@ class AbstractEncoder(eqx.Module):
 
     Attributes:
         ndim: number of axes of an observation.
+        limit: standard deviations of a summary beyond which nothing counts.
+        begins_linear: whether the first layer of `mlp` is all that sees the summary:
+            what is linear before it can become part of it.
         channels: length of its last axis.
         size: length of the last axis of the summary.
         features: length of the feature vector.
     """
 
     ndim: AbstractClassVar[int]
+    limit: ClassVar[float] = math.inf
+    begins_linear: ClassVar[bool] = False
     channels: eqx.AbstractVar[int]
     size: eqx.AbstractVar[int]
     features: eqx.AbstractVar[int]
@@ -80,6 +86,7 @@ class MLPEncoder(AbstractEncoder):
     features: int = eqx.field(static=True)
     mlp: eqx.nn.MLP
     ndim: ClassVar[int] = 1
+    begins_linear: ClassVar[bool] = True
 
     def __init__(
         self,

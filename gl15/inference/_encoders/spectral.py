@@ -47,6 +47,7 @@ class SpectralEncoder(AbstractEncoder):
     ratios: tuple[tuple[int, int], ...] = eqx.field(static=True)
     mlp: eqx.nn.MLP
     ndim: ClassVar[int] = 3
+    begins_linear: ClassVar[bool] = True
 
     def __init__(
         self,

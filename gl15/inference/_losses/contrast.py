@@ -48,31 +48,31 @@ def contrast(
 def pair_logits(
     estimator: Any,
     theta: Mapping[str, Float[Array, " b"]],
-    z: Float[Array, "b ..."],
+    z: Float[Array, "rows ..."],
     contrasts: int,
     *,
     table: bool | None = None,
-) -> Float[Array, "b pairs"]:
+) -> Float[Array, "rows pairs"]:
     """Logits of each observation i with the thetas i, i+1, ..., i+K around the batch.
 
     Args:
         estimator: a single estimator.
         theta: parameter name -> values `[b]`.
-        z: standardised summaries, `[b, ...]`.
+        z: standardised summaries of the first of them, or of all, `[rows, ...]`.
         contrasts: the number K.
         table: whether to compute all b x b pairs; by default where most are wanted.
 
     Returns:
-        The logits, `[b, K + 1]`, matching pairs first.
+        The logits, `[rows, K + 1]`, matching pairs first.
     """
     h = jax.vmap(estimator.features)(z)
-    size = len(z)
+    rows, size = len(z), len(next(iter(theta.values())))
     if table is None:
         table = contrasts + 1 > _WORTH_A_TABLE * size
     if not table:
 
-        def rolled(shift: Array) -> Float[Array, " b"]:
-            moved = {name: jnp.roll(value, -shift) for name, value in theta.items()}
+        def rolled(shift: Array) -> Float[Array, " rows"]:
+            moved = {k: jnp.roll(value, -shift)[:rows] for k, value in theta.items()}
             return jax.vmap(estimator.log_ratio)(moved, h)
 
         return jax.vmap(rolled)(jnp.arange(contrasts + 1)).T
@@ -83,5 +83,5 @@ def pair_logits(
     every = jax.vmap(row)(h)
     # Row i turned left by i, by reading two copies side by side in longer rows.
     twice = jnp.concatenate([every, every], 1).ravel()
-    turned = jnp.pad(twice, (0, size)).reshape(size, 2 * size + 1)
+    turned = jnp.pad(twice, (0, rows)).reshape(rows, 2 * size + 1)
     return turned[:, : contrasts + 1]

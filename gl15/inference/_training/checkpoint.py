@@ -154,7 +154,9 @@ class Checkpoint:
             lines = path.read_text().splitlines(keepends=True)
             kept = [one for one in lines if _epoch(one) < line["epoch"]]
             if len(kept) < len(lines):
-                path.write_text("".join(kept))
+                partial = path.with_name(f"{path.name}.partial")
+                partial.write_text("".join(kept))
+                os.replace(partial, path)
         with open(path, "a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
 

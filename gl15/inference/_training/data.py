@@ -153,6 +153,22 @@ def _standardise(standardization: Standardization, z: Array) -> Array:
     return standardization(z)
 
 
+def folded(estimator: Any) -> Any:
+    """The same estimator with the rotation of its summaries inside its first layer.
+
+    Args:
+        estimator: an estimator that was trained on whitened summaries, or not.
+
+    Returns:
+        The estimator without a rotation.
+    """
+    if (rotation := estimator.standardization.rotation) is None:
+        return estimator
+    where = lambda e: e.encoder.mlp.layers[0].weight  # noqa: E731
+    estimator = eqx.tree_at(where, estimator, where(estimator) @ rotation)
+    return eqx.tree_at(lambda e: e.standardization.rotation, estimator, None)
+
+
 def noted(estimator: Any, data: Any) -> Any:
     """The estimator, saying which images it is trained on.
 

@@ -11,6 +11,7 @@ from jax.sharding import Mesh
 from jaxtyping import PRNGKeyArray
 
 from gl15.inference._losses.losses import AbstractLoss, BinaryCrossEntropy
+from gl15.inference._training import data as training_data
 from gl15.inference._training.checkpoint import Checkpoint, State
 from gl15.inference._training.loop import train
 from gl15.inference._training.opening import open_data, Wanted
@@ -62,6 +63,7 @@ def fit(
     devices: Sequence[Any] | Mesh | None = None,
     cache: int = 2**32,
     standardize: bool = True,
+    whiten: bool = False,
     freeze_encoder: bool = False,
     progress: bool = True,
 ) -> tuple[_Estimator, History]:
@@ -113,6 +115,9 @@ def fit(
         cache: bytes of summaries that may be kept in memory of a store.
         standardize: whether to fit the standardisation to the data; if not, the
             estimator's own is kept.
+        whiten: whether to train on summaries rotated until no two of them are alike:
+            what tells the parameters may be in small differences between summaries of
+            great variance. The rotation ends up in the network's first layer.
         freeze_encoder: whether to leave the encoder as it is.
         progress: show a progress bar where there is a terminal.
 
@@ -130,6 +135,12 @@ def fit(
         steps, batch_size, gradient_clip, averaging, patience, checkpoint_every, cache
     )
     loss = BinaryCrossEntropy() if loss is None else loss
+    encoder: Any = getattr(estimator, "encoder")  # noqa: B009
+    if whiten and not (standardize and encoder.begins_linear):
+        raise ValueError(
+            "`whiten` goes with `standardize` and with an encoder that begins with a "
+            f"linear layer; {type(encoder).__name__} does not."
+        )
     placement = Placement(devices, batch_size)
     wanted = Wanted(
         validation,
@@ -140,6 +151,7 @@ def fit(
         redraw,
         cache,
         standardize,
+        whiten,
         placement,
     )
     untrained = estimator
@@ -168,6 +180,7 @@ def fit(
                 "averaging": averaging,
                 "patience": patience,
                 "standardize": standardize,
+                "whiten": whiten,
                 "freeze_encoder": freeze_encoder,
                 "cache": None if isinstance(data, Ensemble) else cache,
             },
@@ -208,7 +221,7 @@ def fit(
         state.best_epoch,
         len(state.train_loss) * source.batches,
     )
-    return eqx.combine(best, frozen), history
+    return training_data.folded(eqx.combine(best, frozen)), history
 
 
 def _check_options(

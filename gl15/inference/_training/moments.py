@@ -34,8 +34,11 @@ class Moments:
         self.mean = self.mean + step * (len(flat) / total)
         self.count = total
 
-    def standardization(self) -> Standardization:
+    def standardization(self, limit: float) -> Standardization:
         """As `Standardization.fit` makes it of the whole.
+
+        Args:
+            limit: standard deviations beyond which nothing counts.
 
         Returns:
             The standardisation, in the precision of the data.
@@ -44,5 +47,7 @@ class Moments:
         noise = 10 * np.finfo(self.dtype).eps * np.abs(self.mean)
         scale = np.where(std > noise, std, 1.0)
         return Standardization(
-            jnp.asarray(self.mean, self.dtype), jnp.asarray(scale, self.dtype)
+            jnp.asarray(self.mean, self.dtype),
+            jnp.asarray(scale, self.dtype),
+            limit=limit,
         )

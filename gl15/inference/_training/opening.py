@@ -37,6 +37,7 @@ class Wanted(NamedTuple):
         redraw: makes other pairs of the pairs.
         cache: bytes of summaries to keep in memory.
         standardize: whether to fit the standardisation, or keep the estimator's.
+        whiten: whether to rotate the standardised summaries until no two are alike.
         placement: where batches go.
     """
 
@@ -48,6 +49,7 @@ class Wanted(NamedTuple):
     redraw: Redraw | None
     cache: int
     standardize: bool
+    whiten: bool
     placement: Placement
 
 
@@ -132,7 +134,8 @@ def _open_store(estimator, data: StoredEnsemble, wanted: Wanted, split_key, key,
         source: AbstractSource = Resident(theta, z, **_common(wanted, key))
     else:
         if wanted.standardize:
-            fitted = found.moments.standardization()
+            _refuse_whitening(wanted)
+            fitted = found.moments.standardization(estimator.encoder.limit)
             estimator = eqx.tree_at(lambda e: e.standardization, estimator, fitted)
         source = Streamed(
             estimator,
@@ -171,6 +174,7 @@ def _open_iterable(estimator, data, wanted: Wanted, key, draws):
     training_data.check(estimator, held_out)
     _check_sizes(None, held_out, wanted)
     estimator = training_data.noted(estimator, held_out)
+    _refuse_whitening(wanted)
     z = training_data.summarise(estimator, held_out.x)
     # The same distribution as what will come, and here already.
     estimator, _ = _standardised(estimator, z, wanted)
@@ -203,9 +207,19 @@ def _check_sizes(train: int | None, held_out: Ensemble, wanted: Wanted) -> None:
 
 def _standardised(estimator, z, wanted: Wanted):
     if wanted.standardize:
-        fitted = Standardization.fit(z)
+        fitted = Standardization.fit(z, estimator.encoder.limit)
+        if wanted.whiten:
+            fitted = fitted.whitening(z)
         estimator = eqx.tree_at(lambda e: e.standardization, estimator, fitted)
     return estimator, estimator.standardization(z)
+
+
+def _refuse_whitening(wanted: Wanted) -> None:
+    if wanted.whiten:
+        raise ValueError(
+            "`whiten` needs the summaries of all training pairs in memory: give an "
+            "ensemble, or a store whose summaries fit in `cache`."
+        )
 
 
 class _Found(NamedTuple):

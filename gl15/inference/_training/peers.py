@@ -1,5 +1,6 @@
 """Noticing that another process of a training has died."""
 
+import atexit
 import os
 import secrets
 import socket
@@ -54,13 +55,20 @@ class Peers:
         """
         self._say = say
 
-    def close(self, *, done: bool) -> None:
+    def close(self, *, done: bool, lost: bool = False) -> None:
         """Let go: whoever dies now is none of this process's business.
 
         Args:
             done: whether the training is; if not, the others end too.
+            lost: whether one of them is known to have died.
         """
         self._closing.set()
+        if lost:
+            # As this process ends, JAX takes leave of all the others, and would wait
+            # for the dead for minutes.
+            ending = threading.Event()
+            atexit.register(ending.set)
+            self._start(lambda: _end_after(ending))
         for one in self._sockets:
             try:
                 if done:
@@ -122,3 +130,9 @@ class Peers:
 
     def _start(self, work: Callable[[], None]) -> None:
         threading.Thread(target=work, name="gl15 peers", daemon=True).start()
+
+
+def _end_after(ending: threading.Event) -> None:
+    ending.wait()
+    time.sleep(_GRACE)
+    os._exit(1)

@@ -71,14 +71,11 @@ def describe_data(data: Any) -> Any:
             "channels": list(data.channels),
             "theta": {k: _checksum(v) for k, v in sorted(data.theta.items())},
         }
-        return (
-            {**found, "plan": data.plan}
-            if stored
-            else {
-                **found,
-                "x": _checksum(data.x),
-            }
-        )
+        if not stored:
+            return {**found, "x": _checksum(data.x)}
+        # Not how many there are by now: a store may grow, and what is read of it stays.
+        made = {name: value for name, value in data.plan.items() if name != "n"}
+        return {**found, "plan": made}
     plan = getattr(data, "plan", None)
     return {
         "type": type(data).__name__,

@@ -131,6 +131,30 @@ class Placement:
             tree, NamedSharding(self.mesh, PartitionSpec())
         )
 
+    def by_rows(self, function: Callable[..., Any], whole: Any, z: Any) -> Any:
+        """Inside a compiled function: what each device makes of its part of a batch.
+
+        Args:
+            function: `(whole, z, first)` to an array with the rows of z, which begin
+                at the row `first` of the batch.
+            whole: traced arrays that every device holds. A gradient with respect to
+                one of them is summed over the devices once.
+            z: a batch.
+
+        Returns:
+            The array of the whole batch, on every device.
+        """
+        assert self.mesh is not None
+        names = PartitionSpec(*self.mesh.axis_names)
+        split = jax.shard_map(
+            lambda whole, z: function(whole, z, jax.lax.axis_index(*names) * len(z)),
+            mesh=self.mesh,
+            in_specs=(PartitionSpec(), names),
+            out_specs=names,
+            check_vma=False,  # or every loop of an encoder had to say what varies
+        )
+        return self.keep_whole(split(whole, z))
+
     def home(self, tree: Any) -> Any:
         """Whole arrays back on the default device of this process.
 
@@ -195,15 +219,16 @@ class Placement:
                 f"process of this training, or the connection to it ({why}). {remedy()}"
             )
 
-        peers, done = Peers(self.share, self.writes), False
+        peers, done, lost = Peers(self.share, self.writes), False, False
         peers.watch(lambda: say("it is gone"))
         try:
             yield
             done = True
         except jax.errors.JaxRuntimeError as error:
+            lost = True
             raise RuntimeError(say(str(error).splitlines()[0])) from error
         finally:
-            peers.close(done=done)
+            peers.close(done=done, lost=lost)
 
     def _processes(self) -> set[int]:
         assert self.mesh is not None

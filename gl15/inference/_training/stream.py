@@ -183,7 +183,10 @@ def summary_shape(estimator: Any, data: Any) -> jax.ShapeDtypeStruct:
         The shape and type.
     """
     if isinstance(data, StoredEnsemble):
-        one = jax.ShapeDtypeStruct(data.x_shape, data.dtype)
+        shape, dtype = data.x_shape, data.dtype
     else:
-        one = jax.ShapeDtypeStruct(data.x.shape[1:], data.x.dtype)
-    return jax.eval_shape(estimator.encoder.summarise, one)
+        shape, dtype = data.x.shape[1:], data.x.dtype
+    x = jax.ShapeDtypeStruct((1, *shape), dtype)
+    # What are summaries already stay as they are.
+    z = jax.eval_shape(lambda x: training_data.summaries(estimator, x), x)
+    return jax.ShapeDtypeStruct(z.shape[1:], z.dtype)

@@ -6,11 +6,14 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import optax
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
-from gl15.inference._losses.contrast import contrast
+from gl15.inference._losses.contrast import contrast, pair_logits
 from gl15.inference._losses.losses import AbstractLoss
+from gl15.inference._losses.near_misses import NearMisses
 from gl15.inference._training.sharding import Placement
 
 
@@ -60,7 +63,7 @@ class Trainer(eqx.Module):
             weights, average, state = progressed
             if rows is not None:
                 batch = {k: v[batch] for k, v in theta.items()}, z[batch]
-            value, gradient = jax.value_and_grad(self._loss)(weights, frozen, *batch)
+            value, gradient = self._value_and_gradient(weights, frozen, *batch)
             updates, state = self.optimizer.update(gradient, state, weights)
             weights = optax.apply_updates(weights, updates)
             average = optax.incremental_update(weights, average, 1 - self.averaging)
@@ -78,6 +81,34 @@ class Trainer(eqx.Module):
         one = lambda batch: self._loss(weights, frozen, *batch)  # noqa: E731
         values = jax.lax.map(one, (dict(theta), z))
         return self.placement.keep_whole(values.mean())
+
+    def _value_and_gradient(
+        self, weights: Any, frozen: Any, theta: Any, z: Any
+    ) -> tuple[Float[Array, ""], Any]:
+        """The loss of a batch and its gradient."""
+        # Of members, and of contrasts that the batch decides, no part can be told.
+        whole = isinstance(self.loss, NearMisses) or hasattr(frozen, "each_member")
+        if self.placement.mesh is None or whole:
+            return jax.value_and_grad(self._loss)(weights, frozen, theta, z)
+        # Weights as one vector: the devices add up their gradients in one message a
+        # step. One for each of the weights costs more than the step where processes
+        # share cores, some milliseconds each.
+        vector, shaped = ravel_pytree(weights)
+        arrays, rest = eqx.partition(frozen, eqx.is_array)
+
+        def logits(held: Any, z: Array, first: Array) -> Array:
+            vector, arrays, theta = held
+            estimator = eqx.combine(shaped(vector), arrays, rest)
+            turned = {name: jnp.roll(value, -first) for name, value in theta.items()}
+            return pair_logits(estimator, turned, z, self.loss.contrasts)
+
+        def loss(vector: Array) -> Array:
+            held = vector, arrays, dict(theta)
+            found = self.placement.by_rows(logits, held, z)
+            return self.loss(found[:, 0], found[:, 1:])
+
+        value, gradient = jax.value_and_grad(loss)(vector)
+        return value, shaped(gradient)
 
     def _loss(self, weights: Any, frozen: Any, theta: Any, z: Any) -> Float[Array, ""]:
         return contrast(eqx.combine(weights, frozen), theta, z, self.loss)
