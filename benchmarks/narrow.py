@@ -17,12 +17,12 @@ import numpyro.distributions as dist
 import tyro
 from _report import show
 from jax.scipy.stats import norm
+from sbibm import Encoder
 
 import gl15
 from gl15.inference import (
     Contrastive,
     EstimatorEnsemble,
-    MLPEncoder,
     NearMisses,
     truncate,
 )
@@ -41,9 +41,12 @@ class Options:
     Attributes:
         simulations: pairs to train on, in each round.
         pairs: fresh pairs to judge by.
-        steps: optimiser steps.
+        steps: optimiser steps of the first round, whose posteriors are sharp.
+        box_steps: of the round inside the box, where there is less to learn.
         batch_size: pairs per step.
-        weight_decay: of the weight matrices.
+        weight_decay: of the weight matrices in the first round.
+        box_weight_decay: and inside the box.
+        width: width of the encoder's layers and of the head.
         head: head of the estimator.
         contrasts: contrasts per observation.
         box_observations: observations for which a truncation round is made.
@@ -55,12 +58,15 @@ class Options:
     simulations: int = 10_000
     pairs: int = 400
     steps: int = 3_000
+    box_steps: int = 1_500
     batch_size: int = 128
     weight_decay: float = 0.3
+    box_weight_decay: float = 1.0
+    width: int = 64
     head: Literal["quadratic", "mlp"] = "quadratic"
     contrasts: int = 16
     box_observations: int = 2
-    estimators: int = 1
+    estimators: int = 2
     average: Literal["ratio", "log"] = "log"
     seed: int = 0
 
@@ -128,13 +134,15 @@ def main(options: Options) -> None:
     prior = gl15.Prior({name: dist.Uniform(0.0, 1.0) for name in NAMES})
     key = jax.random.key(options.seed)
 
-    def train(prior, key):
+    def train(prior, key, steps, weight_decay):
         keys = jax.random.split(key, 4)
 
         def build(key):
             one, two = jax.random.split(key)
-            encoder = MLPEncoder(12, key=one)
-            return gl15.RatioEstimator(prior, encoder, head=options.head, key=two)
+            encoder = Encoder(12, width=options.width, key=one)
+            return gl15.RatioEstimator(
+                prior, encoder, width=options.width, head=options.head, key=two
+            )
 
         estimator = build(keys[1])
         if options.estimators > 1:
@@ -149,15 +157,17 @@ def main(options: Options) -> None:
             pairs,
             key=keys[3],
             loss=NearMisses(inner) if options.head == "quadratic" else inner,
-            steps=options.steps,
+            steps=steps,
             batch_size=options.batch_size,
-            weight_decay=options.weight_decay,
+            weight_decay=weight_decay,
             averaging=0.99,
             progress=False,
         )
         return trained, time.perf_counter() - start
 
-    first, seconds = train(prior, jax.random.fold_in(key, 0))
+    first, seconds = train(
+        prior, jax.random.fold_in(key, 0), options.steps, options.weight_decay
+    )
     figures = {
         "amortised": judge(first, simulator, jax.random.fold_in(key, 1), options.pairs)
         | {"training_seconds": seconds}
@@ -167,7 +177,9 @@ def main(options: Options) -> None:
         theta = {n: 0.1 + 0.8 * v for n, v in prior.sample(keys[0]).items()}
         x = simulator(theta, keys[1])
         box = truncate(first, x, key=keys[2])
-        second, seconds = train(box, keys[3])
+        second, seconds = train(
+            box, keys[3], options.box_steps, options.box_weight_decay
+        )
         figures[f"after_truncation_{number}"] = judge(
             second, simulator, keys[4], options.pairs
         ) | {"training_seconds": seconds}

@@ -6,7 +6,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from gl15.simulation._prior import Theta
 
@@ -106,13 +106,17 @@ class LinearQuench(eqx.Module):
         return self.log_likelihood_of(theta, self.shells(x))
 
     def log_likelihood_of(
-        self, theta: Theta, shells: Float[Array, "shells 3"]
+        self,
+        theta: Theta,
+        shells: Float[Array, "shells 3"],
+        seen: Bool[Array, " shells"] | None = None,
     ) -> Float[Array, ""]:
         r"""$-\sum_l n_l (\log\det P + \mathrm{tr}\, P^{-1} S_l)$ from the shells.
 
         Args:
             theta: parameter name -> scalar.
             shells: what `shells` gave.
+            seen: which of the shells to take; all by default.
 
         Returns:
             The log-density, up to a constant.
@@ -124,7 +128,8 @@ class LinearQuench(eqx.Module):
         determinant = a * b - c**2
         one, two, cross = shells.T
         trace = (b * one + a * two - 2 * c * cross) / determinant
-        return -(jnp.asarray(counts) * (jnp.log(determinant) + trace)).sum()
+        each = jnp.asarray(counts) * (jnp.log(determinant) + trace)
+        return -each.sum() if seen is None else -(each * seen).sum()
 
     def _l(self) -> np.ndarray:
         sine = np.sin(np.pi * np.arange(self.size) / self.size) ** 2

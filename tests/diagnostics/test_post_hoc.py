@@ -9,6 +9,8 @@ import scipy.stats
 import gl15
 from gl15.diagnostics import binned_coverage, summarize
 from gl15.inference import calibrate, Calibrated
+from gl15.inference._calibration.calibrate import thinned
+from gl15.inference._calibration.correction import Table
 from gl15.posterior import grid_posterior
 
 
@@ -133,3 +135,19 @@ def test_pairs_that_do_not_serve_are_refused(one, pairs):
     few.theta["eta"] = few.theta["eta"] + 2.0
     with pytest.raises(ValueError, match="outside the support"):
         mended(one.exact, few)
+
+
+def test_nodes_that_stand_for_all_have_finite_weights():
+    # All mass at the first of many nodes, so that the share of the last is none in
+    # single precision, where the sum of all shares may still end.
+    log_mass = -jnp.linspace(0.0, 4_000.0, 5_000, dtype=jnp.float32)
+    table = Table(
+        jnp.zeros(1), jnp.ones(1), log_mass[:, None], jnp.zeros(5_000), jnp.zeros(())
+    )
+    log_weight, values = thinned(table)
+    assert np.isfinite(log_weight).all()
+    # They stand for all: the same normalisation, and the same mean.
+    log_z = jax.nn.logsumexp(log_mass)
+    np.testing.assert_allclose(jax.nn.logsumexp(log_weight), log_z, atol=0.01)
+    mean = jnp.exp(log_weight - log_z) @ values[:, 0]
+    np.testing.assert_allclose(mean, jnp.exp(log_mass - log_z) @ log_mass, rtol=0.02)

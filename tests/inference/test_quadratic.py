@@ -57,6 +57,69 @@ def test_draws_have_the_mixture_s_moments():
     np.testing.assert_allclose(covariance, covariances[1], rtol=1e-10)
 
 
+CUT = Peaks(
+    PEAKS.log_weight, PEAKS.location, PEAKS.factor, ((0.0, 1.5), (-np.inf, 0.5))
+)
+
+
+def test_within_limits_the_density_has_mass_one_and_the_draws_follow_it():
+    """One parameter leans on both limits, the other on its only one."""
+    axes = (np.linspace(0, 1.5, 201), np.linspace(-10, 0.5, 801))
+    middle = [(one[1:] + one[:-1]) / 2 for one in axes]
+    u = jnp.asarray(np.stack(np.meshgrid(*middle, indexing="ij"), -1).reshape(-1, 2))
+    cell = np.prod([one[1] - one[0] for one in axes])
+    density = jnp.exp(jax.vmap(CUT.log_prob)(u)) * cell
+    np.testing.assert_allclose(density.sum(), 1, rtol=2e-4)
+    draws = CUT.sample(jax.random.key(0), 40_000)
+    assert draws[:, 0].min() >= 0 and draws[:, 0].max() <= 1.5
+    assert draws[:, 1].max() <= 0.5
+    np.testing.assert_allclose(draws.mean(0), density @ u, atol=0.03)
+    np.testing.assert_allclose(
+        (draws[:, 0] * draws[:, 1]).mean(), density @ (u[:, 0] * u[:, 1]), atol=0.03
+    )
+
+
+def test_a_single_cut_peak_is_a_truncated_normal():
+    low, high, place, width = 0.0, 1.0, 1.2, 0.25
+    peak = Peaks(
+        jnp.zeros(1),
+        jnp.asarray([[place]]),
+        jnp.asarray([[[1 / width]]]),
+        ((low, high),),
+    )
+    exact = scipy.stats.truncnorm(
+        (low - place) / width, (high - place) / width, place, width
+    )
+    found = [float(peak.log_prob(jnp.asarray([u]))) for u in (0.3, 0.99)]
+    np.testing.assert_allclose(found, exact.logpdf([0.3, 0.99]), rtol=1e-6)
+    draws = np.asarray(peak.sample(jax.random.key(0), 5_000))[:, 0]
+    assert scipy.stats.kstest(draws, exact.cdf).pvalue > 0.01
+    assert low < peak.highest()[0][0] < high
+
+
+def test_peaks_far_beyond_a_limit_stay_finite():
+    far = Peaks(
+        jnp.zeros(1),
+        jnp.asarray([[40.0, -30.0]]),
+        100 * PEAKS.factor[:1],
+        ((0.0, 1.0), (0.0, 1.0)),
+    )
+    gradient = jax.grad(lambda one: one.log_prob(jnp.asarray([0.3, 0.6])))(far)
+    assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
+    draws = far.sample(jax.random.key(0), 50)
+    assert jnp.all((draws >= 0) & (draws <= 1))
+
+
+def test_an_estimator_s_peaks_keep_within_its_prior():
+    estimator = build(components=2, members=2)
+    h = estimator.embed(jnp.zeros(3))
+    draws = PRIOR.unstandardize(estimator.peaks(h).sample(jax.random.key(0), 500))
+    assert jnp.all(PRIOR.contains(draws))
+    assert estimator.peaks(h).limits == ((0.0, 1.0), (-np.inf, np.inf))
+    # The ratio begins as that of the peaks.
+    assert estimator.correction({"a": 0.7, "b": 1.9}, h) == 0
+
+
 def test_the_log_ratio_is_peaks_over_prior_times_correction():
     estimator = build(components=2, members=3)
     h = estimator.embed(jnp.asarray([0.1, -0.4, 1.0]))

@@ -199,12 +199,12 @@ def _columns(
         basis = polynomials(prior, table.mean, wrapper.degree)
         ratio = estimator.log_ratio(theta, h) - table.log_mean
         truth = statistics(ratio, prior.standardize(theta), table.mean, table.std)
-        return (basis, truth, ratio + prior.log_prob(theta)), _thinned(table)
+        return (basis, truth, ratio + prior.log_prob(theta)), thinned(table)
 
     return jax.lax.map(one, (theta, features), batch_size=size)
 
 
-def _thinned(table: Table) -> tuple[Array, Array]:
+def thinned(table: Table) -> tuple[Array, Array]:
     """Log-weights and statistics at the nodes, or at some that stand for all.
 
     Drawn at even steps in proportion to a power of the mass, so that tails, on which
@@ -213,11 +213,13 @@ def _thinned(table: Table) -> tuple[Array, Array]:
     log_mass = table.log_weight + table.statistics[:, 0]
     if len(log_mass) <= _KEPT:
         return log_mass, table.statistics
-    share = jax.nn.softmax(log_mass / 2)
+    # As a logarithm: rounding may end the sum of shares at a node whose share is none.
+    log_share = jax.nn.log_softmax(log_mass / 2)
     steps = (jnp.arange(_KEPT) + 0.5) / _KEPT
-    chosen = jnp.searchsorted(jnp.cumsum(share), steps)
-    chosen = jnp.minimum(chosen, len(share) - 1)
-    return (log_mass - jnp.log(share * _KEPT))[chosen], table.statistics[chosen]
+    chosen = jnp.searchsorted(jnp.cumsum(jnp.exp(log_share)), steps)
+    chosen = jnp.minimum(chosen, len(log_share) - 1)
+    log_weight = log_mass - log_share - jnp.log(_KEPT)
+    return log_weight[chosen], table.statistics[chosen]
 
 
 @jax.jit

@@ -11,8 +11,10 @@ from jax.core import Tracer
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from gl15.inference._encoders.networks import AbstractEncoder
-from gl15.inference._estimators.branches import two_branches
-from gl15.inference._estimators.peaks import Peaks, PeaksNetwork
+from gl15.inference._estimators.branches import silent, two_branches
+from gl15.inference._estimators.limits import limits_of
+from gl15.inference._estimators.peaks import Peaks
+from gl15.inference._estimators.peaks_network import PeaksNetwork
 from gl15.inference._estimators.standardization import Standardization
 from gl15.simulation import Prior, Theta
 
@@ -71,7 +73,7 @@ class RatioEstimator(eqx.Module):
             prior: the prior of the training parameters.
             encoder: the image branch, such as `ConvEncoder` or `SpectralEncoder`.
             width: width of the parameter branch and of the head; the paper's 64.
-            depth: number of hidden layers of the head; the paper's 2.
+            depth: hidden layers of the head; the paper's 2.
             head: `"mlp"`, the paper's; `"quadratic"` adds normal peaks.
             components: peaks of the quadratic head: one for each mode there may be.
             members: peaks that make up each, for modes that are no normals.
@@ -90,31 +92,29 @@ class RatioEstimator(eqx.Module):
         theta_key, head_key = jax.random.split(key)
         self.prior = prior
         self.encoder = encoder
+        d, relu = len(prior.names), jax.nn.relu
         self.parameter_mlp = eqx.nn.MLP(
-            len(prior.names),
-            width,
-            width,
-            depth=1,
-            final_activation=jax.nn.relu,
-            key=theta_key,
+            d, width, width, depth=1, final_activation=relu, key=theta_key
         )
-        local = len(prior.names) * components if head == "quadratic" else 0
-        self.head = eqx.nn.MLP(
+        local = d * components if head == "quadratic" else 0
+        mlp = eqx.nn.MLP(
             encoder.features + width + local, "scalar", width, depth, key=head_key
         )
-        self.quadratic = None
+        self.head, self.quadratic = mlp, None
         if head == "quadratic":
+            self.head = silent(mlp)  # The ratio begins as that of the peaks.
             draws = prior.standardize(prior.sample(jax.random.key(0), (256,)))
             self.quadratic = PeaksNetwork(
                 encoder.features,
-                len(prior.names),
+                d,
                 components,
                 members,
                 width=max(width, encoder.features),
                 centre=draws.mean(0),
+                limits=limits_of(prior),
                 key=jax.random.fold_in(key, 2),
             )
-        self.standardization = Standardization.identity(encoder.size)
+        self.standardization = Standardization.identity(encoder.size, encoder.limit)
         self.spacing = spacing
         self.channel_names = channel_names
 
@@ -212,7 +212,7 @@ class RatioEstimator(eqx.Module):
         return two_branches(self.head, own, jnp.append(t, fixed.local(scaled)))
 
     def config(self) -> dict[str, Any]:
-        """The arguments, but for the key, that build an estimator of this structure."""
+        """Arguments, but for the key, that build an estimator of this structure."""
         quadratic = self.quadratic
         named = ("prior", "encoder", "spacing", "channel_names")
         return {
@@ -287,7 +287,8 @@ class RatioEstimator(eqx.Module):
         ):
             raise ValueError(
                 f"`spacing`={spacing:g} of the image, but this estimator was trained "
-                f"at {self.spacing:g}; resample the image to that spacing."
+                f"at {self.spacing:g}; `gl15.simulation.resample(observation, "
+                f"{self.spacing:g})` brings finer images to that spacing."
             )
         if not isinstance(x, Tracer):
             bad = int(np.size(x) - np.isfinite(np.asarray(x)).sum())
