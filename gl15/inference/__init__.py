@@ -15,6 +15,11 @@ from gl15.inference._encoders.networks import (
     ConvEncoder as ConvEncoder,
     MLPEncoder as MLPEncoder,
 )
+from gl15.inference._encoders.regressed import (
+    regressed as regressed,
+    RegressedEncoder as RegressedEncoder,
+)
+from gl15.inference._encoders.snapshots import SnapshotEncoder as SnapshotEncoder
 from gl15.inference._encoders.spectral import SpectralEncoder as SpectralEncoder
 from gl15.inference._encoders.summarised import Summarised as Summarised
 from gl15.inference._estimators.averages import (

@@ -1,5 +1,7 @@
 """Priors, simulators theta -> observation, and the ensembles they produce."""
 
+from gl15.simulation._concatenate import concatenate as concatenate
+from gl15.simulation._disorder import Disorder as Disorder
 from gl15.simulation._ensemble import Ensemble as Ensemble
 from gl15.simulation._fresh import Fresh as Fresh, fresh as fresh
 from gl15.simulation._inspect import (
@@ -21,11 +23,14 @@ from gl15.simulation._observation import (
     save_observation as save_observation,
 )
 from gl15.simulation._prior import Prior as Prior, Theta as Theta
+from gl15.simulation._randomised import Randomised as Randomised
+from gl15.simulation._resample import resample as resample
 from gl15.simulation._simulate import (
     simulate as simulate,
     Simulator as Simulator,
     UnfinishedEnsembleError as UnfinishedEnsembleError,
 )
+from gl15.simulation._snapshots import Snapshots as Snapshots
 from gl15.simulation._stored import (
     open_ensemble as open_ensemble,
     StoredEnsemble as StoredEnsemble,

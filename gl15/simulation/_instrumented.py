@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from gl15.instruments import AbstractInstrument
 from gl15.simulation._ensemble import Ensemble
 from gl15.simulation._prior import Theta
-from gl15.simulation._simulator import Keys, Simulator
+from gl15.simulation._simulator import Keys, run_batch, Simulator
 
 
 class Instrumented(eqx.Module):
@@ -122,20 +122,38 @@ class Instrumented(eqx.Module):
         Returns:
             What the instrument shows of each.
         """
+        return self.batch_varied(theta, keys, jax.tree.map(lambda _: None, self))
+
+    def batch_varied(
+        self, theta: Theta, keys: Keys, each: "Instrumented"
+    ) -> Float[Array, "batch ..."]:
+        """The same with simulators and instruments that differ from one to the next.
+
+        Args:
+            theta: parameter name -> `[batch]`.
+            keys: a key for each.
+            each: what differs, with an axis of simulations; None in place of all else.
+
+        Returns:
+            What the instrument shows of each.
+        """
         simulator_keys, keys = jax.vmap(jax.random.split, out_axes=1)(keys)
         sample = self._sample(theta)
-        batch = getattr(self.simulator, "batch", None)
-        # Theta may name parameters of the instrument alone.
-        if batch is None or not sample:
-            batch = jax.vmap(self.simulator)
-        images = batch(sample, simulator_keys)
+        if sample or jax.tree.leaves(each.simulator):
+            images = run_batch(self.simulator, sample, simulator_keys, each.simulator)
+        else:  # theta may name parameters of the instrument alone
+            images = jax.vmap(self.simulator)(sample, simulator_keys)
 
         def measure(
-            theta: Theta, x: Float[Array, "..."], key: PRNGKeyArray
+            own: AbstractInstrument,
+            theta: Theta,
+            x: Float[Array, "..."],
+            key: PRNGKeyArray,
         ) -> Float[Array, "..."]:
-            return self.calibrated(theta)(x, spacing=self._spacing, key=key)
+            instrument = self._calibrated(eqx.combine(own, self.instrument), theta)
+            return instrument(x, spacing=self._spacing, key=key)
 
-        return jax.vmap(measure)(theta, images, keys)
+        return jax.vmap(measure)(each.instrument, theta, images, keys)
 
     def check(self, theta: Theta) -> None:
         """Refuse what the simulator or the instrument refuses, before time is spent.
@@ -163,7 +181,11 @@ class Instrumented(eqx.Module):
         Returns:
             The instrument.
         """
-        instrument = self.instrument
+        return self._calibrated(self.instrument, theta)
+
+    def _calibrated(
+        self, instrument: AbstractInstrument, theta: Theta
+    ) -> AbstractInstrument:
         for name, where in self.calibration:
             if name in theta:
                 instrument = eqx.tree_at(

@@ -1,5 +1,6 @@
 """The forward model: from couplings to a picture of vortices."""
 
+import operator
 from typing import ClassVar
 
 import diffrax
@@ -12,7 +13,8 @@ from jaxtyping import Array, Complex, Float, PRNGKeyArray
 from gl15.observables import CHANNELS, observe
 from gl15.physics import evolve, evolve_batch, Lattice, quench, TDGL, TwoBand
 from gl15.physics._stability import reach
-from gl15.physics._types import Scalar, ScalarOrMap
+from gl15.physics._types import Psi, Scalar, ScalarOrMap
+from gl15.simulation._disorder import Disorder
 from gl15.simulation._prior import Theta, ThetaValue
 from gl15.simulation._simulate import Keys
 
@@ -37,6 +39,8 @@ class VortexSimulator(eqx.Module):
         stepsize_controller: adapts the steps, see `evolve`. Simulations side by side
             then take the same steps, and an image depends on its companions to within
             the tolerance: prefer fixed steps.
+        disorder: maps of the local critical temperature, one for every simulation; a
+            fixed one can be part of the material.
     """
 
     lattice: Lattice
@@ -44,10 +48,11 @@ class VortexSimulator(eqx.Module):
     field: Scalar = 0.04
     t1: float = 2.0
     dt: float = 1e-3
-    amplitude: float = 0.5
-    temperature: float = 0.0
+    amplitude: Scalar = 0.5
+    temperature: Scalar = 0.0
     solver: diffrax.AbstractSolver | None = None
     stepsize_controller: diffrax.AbstractStepSizeController | None = None
+    disorder: Disorder | None = None
 
     names: ClassVar[tuple[str, ...]] = ("eta", "B", "nu")
     channels: ClassVar[tuple[str, ...]] = CHANNELS
@@ -99,7 +104,7 @@ class VortexSimulator(eqx.Module):
 
         Args:
             theta: parameter name -> scalar, names out of `eta`, `B`, `nu`.
-            key: JAX random key: the quench and the thermal noise.
+            key: JAX random key: the quench, the thermal noise and the disorder.
 
         Returns:
             The image.
@@ -110,10 +115,9 @@ class VortexSimulator(eqx.Module):
         """
         tdgl = self.tdgl(theta)
         quench_key, noise_key = jax.random.split(key)
-        psi0 = quench(self.lattice, key=quench_key, amplitude=self.amplitude)
         solution = evolve(
-            tdgl,
-            psi0,
+            eqx.tree_at(lambda one: one.material.alpha, tdgl, self._alpha(key)),
+            self._start(quench_key),
             t1=self.t1,
             dt=self.dt,
             solver=self.solver,
@@ -136,42 +140,84 @@ class VortexSimulator(eqx.Module):
         Returns:
             The images.
         """
+        return self.batch_varied(theta, keys, jax.tree.map(lambda _: None, self))
+
+    def batch_varied(
+        self, theta: Theta, keys: Keys, each: "VortexSimulator"
+    ) -> Float[Array, "batch nx ny 3"]:
+        """The same with simulators that differ from one simulation to the next.
+
+        Args:
+            theta: parameter name -> `[batch]`.
+            keys: a key for each.
+            each: what differs, with an axis of simulations; None in place of all else.
+
+        Returns:
+            The images.
+
+        Raises:
+            ValueError: if the time steps differ.
+        """
+        if jax.tree.leaves((each.t1, each.dt, each.solver, each.stepsize_controller)):
+            raise ValueError("`t1`, `dt` and the solver's numbers cannot vary.")
         theta = {name: jnp.asarray(value) for name, value in theta.items()}
         quench_keys, noise_keys = jax.vmap(jax.random.split, out_axes=1)(keys)
 
-        def start(key: PRNGKeyArray) -> Complex[Array, "2 nx ny"]:
-            return quench(self.lattice, key=key, amplitude=self.amplitude)
+        def start(one: VortexSimulator, key: PRNGKeyArray) -> Psi:
+            return eqx.combine(one, self)._start(key)
 
         solution = evolve_batch(
-            self._side_by_side(theta),
-            jax.vmap(start)(quench_keys),
+            self._side_by_side(theta, keys, each),
+            jax.vmap(start)(each, quench_keys),
             t1=self.t1,
             dt=self.dt,
             solver=self.solver,
             stepsize_controller=self.stepsize_controller,
-            temperature=self.temperature,
+            temperature=eqx.combine(each.temperature, self.temperature),
             keys=noise_keys,
         )
-        return jax.vmap(lambda one, psi: observe(self.tdgl(one), psi))(
-            theta,
-            solution.ys[-1],  # pyright: ignore[reportOptionalSubscript]
-        )
 
-    def _side_by_side(self, theta: Theta) -> TDGL:
-        """The dynamics at every theta, an axis of simulations on what theta names.
+        def image(one: VortexSimulator, theta: Theta, psi: Psi) -> Float[Array, "..."]:
+            return observe(eqx.combine(one, self).tdgl(theta), psi)
+
+        states = solution.ys[-1]  # pyright: ignore[reportOptionalSubscript]
+        return jax.vmap(image)(each, theta, states)
+
+    def _side_by_side(self, theta: Theta, keys: Keys, each: "VortexSimulator") -> TDGL:
+        """The dynamics of all, an axis of simulations on what differs.
 
         All else stays shared: the solver reads one number where one serves all.
         """
-        each = eqx.filter_vmap(self.tdgl)(theta)
-        shared = TDGL(self.lattice, self.material, 0.0 if "B" in theta else self.field)
-        named = {
-            "eta": lambda tdgl: tdgl.material.josephson,
-            "nu": lambda tdgl: tdgl.material.drag,
-            "B": lambda tdgl: tdgl.links,
-        }
-        for name in theta:
-            shared = eqx.tree_at(named[name], shared, named[name](each))
-        return shared
+        material = eqx.combine(each.material, self.material)
+        for name, place in (("eta", "josephson"), ("nu", "drag")):
+            if name in theta:
+                value = jnp.asarray(theta[name], float)
+                where = operator.attrgetter(place)
+                material = eqx.tree_at(where, material, value)
+        if self.disorder is not None:
+            alpha = jax.vmap(lambda one, key: eqx.combine(one, self)._alpha(key))
+            material = eqx.tree_at(lambda m: m.alpha, material, alpha(each, keys))
+        fields = theta.get("B", each.field)
+        shared = TDGL(self.lattice, self.material, self.field if fields is None else 0)
+        links = shared.links
+        if fields is not None:
+            links = jax.vmap(self.lattice.links)(jnp.asarray(fields, float))
+        return eqx.tree_at(lambda t: (t.material, t.links), shared, (material, links))
+
+    def _start(self, key: PRNGKeyArray) -> Complex[Array, "2 nx ny"]:
+        if isinstance(self.amplitude, float | int):
+            return quench(self.lattice, key=key, amplitude=self.amplitude)
+        return jnp.asarray(self.amplitude) * quench(
+            self.lattice, key=key, amplitude=1.0
+        )
+
+    def _alpha(self, key: PRNGKeyArray) -> tuple[ScalarOrMap, ScalarOrMap]:
+        if self.disorder is None:
+            return self.material.alpha
+        # The quench's key and the noise's are the first two of this one's children.
+        shift = self.disorder(self.lattice, key=jax.random.fold_in(key, 2))
+        first, second = self.material.alpha
+        return first + shift, second + shift
 
     def check(self, theta: Theta) -> None:
         """Refuse parameters that cannot be simulated, before any time is spent.
@@ -226,8 +272,15 @@ class VortexSimulator(eqx.Module):
     def _largest_stable_steps(
         self, couplings: Theta, psi: Complex[Array, "2 nx ny"]
     ) -> Float[Array, "..."]:
+        # Sites five deviations of the disorder above and below the rest.
+        sign = np.where(np.indices(self.lattice.shape).sum(0) % 2, 5.0, -5.0)
+        worst = 0.0 if self.disorder is None else sign * self.disorder.strength
+
         def limit(one: Theta) -> Float[Array, ""]:
-            return TDGL(self.lattice, self._material(one)).max_stable_step(psi)
+            material = self._material(one)
+            alpha = tuple(value + worst for value in material.alpha)
+            material = eqx.tree_at(lambda m: m.alpha, material, alpha)
+            return TDGL(self.lattice, material).max_stable_step(psi)
 
         return jax.vmap(limit)(couplings) if couplings else limit(couplings)
 
