@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -68,19 +69,16 @@ def count_by_xla(simulator: gl15.VortexSimulator, batch: int) -> dict[str, float
     lattice, dtype = simulator.lattice, jnp.result_type(float)
     nx, ny = lattice.shape
 
-    def step(state, eta):
-        tdgl = simulator._side_by_side({"eta": eta})
-        flow = Flow.build(
-            lattice, tdgl.material, tdgl.links, lanes=batch, dtype=dtype, dt=DT
-        )
+    def step(state, josephson):
+        material = eqx.tree_at(lambda m: m.josephson, simulator.material, josephson)
+        links = lattice.links(simulator.field)
+        flow = Flow.build(lattice, material, links, lanes=batch, dtype=dtype, dt=DT)
         return flow.step(state)
 
     state = jax.ShapeDtypeStruct((4 * nx, ny * batch), dtype)
-    eta = jax.ShapeDtypeStruct((batch,), dtype)
-    cost = (
-        jax.jit(step, donate_argnums=0).lower(state, eta).compile().cost_analysis()
-        or {}
-    )
+    josephson = jax.ShapeDtypeStruct((batch,), dtype)
+    program = jax.jit(step, donate_argnums=0).lower(state, josephson).compile()
+    cost = program.cost_analysis() or {}
     sites = nx * ny * batch
     names = {"flops": "flops", "bytes": "bytes accessed"}
     return {name: cost.get(key, float("nan")) / sites for name, key in names.items()}

@@ -45,7 +45,7 @@ COMMON = {
 }
 SETTINGS = {
     "two_moons": {},
-    "slcp": {},
+    "slcp": {"epochs": 26},
     "gaussian_linear_uniform": {
         "components": 1,
         "members": 1,

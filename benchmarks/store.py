@@ -23,6 +23,7 @@ from _report import show
 import gl15
 from gl15.simulation import open_ensemble, Prior, simulate
 from gl15.simulation._draw import Draws
+from gl15.simulation._lock import holders
 from gl15.simulation._log import read_log
 from gl15.simulation._plan import describe_plan
 from gl15.simulation._store import Store
@@ -82,16 +83,20 @@ def start(path: Path, n: int, size: int, t1: float, process: str, workers: int):
     )
 
 
+def is_held_by(path: Path, pid: int) -> bool:
+    return any(one.get("pid") == pid for one in holders(path))
+
+
 def kills(folder: Path, count: int) -> dict:
     """Simulations that were finished when a process was killed, and are not after."""
-    chance, lost, survived, runs = random.Random(0), 0, 0, 0
+    chance, lost, survived = random.Random(0), 0, 0
     kept: dict[int, np.ndarray] = {}
-    n, size, t1 = 8192, 16, 0.2
+    n, size, t1 = 8192, 16, 2.0
     path = folder / "killed.zarr"
     while survived < count:
         process = start(path, n, size, t1, "0/1", 2)
-        runs += 1
-        while process.poll() is None and not (path / "locks/0-of-1.json").exists():
+        # The lock of the one that was killed before is still there.
+        while process.poll() is None and not is_held_by(path, process.pid):
             time.sleep(0.005)
         time.sleep(chance.uniform(0.0, 0.5))
         if process.poll() is None:

@@ -9,7 +9,7 @@ import gl15
 from gl15.physics import evolve_batch
 from gl15.physics._flow import Flow
 from gl15.physics._lanes import pack, unpack
-from gl15.simulation._simulate import _keys
+from gl15.simulation._draw import Draws
 from peer_steps.problem import Peer, Problem
 
 
@@ -38,7 +38,7 @@ class Simulate(Peer):
 
     def starts(self) -> np.ndarray:
         """The quenches that its keys draw."""
-        _, keys = _keys(None, self.batch, self.key)
+        keys = Draws(self.theta, self.key, self.batch).keys(0, self.batch)
         return np.asarray(_quenches(self.problem.lattice(), keys))
 
     def start(self, psi):

@@ -115,9 +115,12 @@ def write_json(file: Path, content: Any) -> None:
         content: what it will hold.
     """
     partial = file.with_name(f"{file.name}.{uuid.uuid4().hex}.partial")
-    partial.write_text(json.dumps(content, indent=2))
-    sync(partial)
-    os.replace(partial, file)
+    try:
+        partial.write_text(json.dumps(content, indent=2))
+        sync(partial)
+        os.replace(partial, file)
+    finally:
+        partial.unlink(missing_ok=True)  # of a full disk
     sync(file)
 
 

@@ -27,7 +27,7 @@ class Inspection:
         constant: which observations have no contrast at all.
         outliers: which are far from all others.
         score: how far, in robust standard deviations, for each of `outliers`.
-        theta: parameter name -> `[n]`, of all that were looked at.
+        theta: parameter name -> values of the whole ensemble, also of what is missing.
     """
 
     n: int

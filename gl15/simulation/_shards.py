@@ -146,7 +146,7 @@ class Shards:
         file.unlink(missing_ok=True)
         # Of processes that were killed as they wrote.
         for left in file.parent.glob(f"c.{shard}.*.partial"):
-            left.unlink()
+            left.unlink(missing_ok=True)
         self._set("x", shard, slice(first, stop), x)
         self._set("sha256", shard, shard, np.frombuffer(digest(file), np.uint8))
         self._set("finite", shard, slice(first, stop), finite_rows(x))

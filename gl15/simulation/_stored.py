@@ -237,7 +237,9 @@ class StoredEnsemble:
             if count:
                 expected = self._arrays["sha256"][shard].tobytes()
         if count < last - shard * self._rows:
-            raise ValueError(f"{self._name}: {self._lacks(self.missing)}")
+            # What was missing a moment ago may be there by now.
+            missing = self.missing or self._seen(np.asarray([shard]))
+            raise ValueError(f"{self._name}: {self._lacks(missing)}")
         if digest(chunk_file(self.path, self._x, shard)) != expected:
             raise ValueError(f"{what} does not match its checksum; {_AGAIN}")
         with damage(what, _AGAIN):

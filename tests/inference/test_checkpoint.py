@@ -4,7 +4,6 @@ import functools
 import json
 import os
 import pathlib
-import shutil
 import signal
 import subprocess
 import sys
@@ -142,8 +141,6 @@ def test_fresh_pairs_resume_where_they_had_come_to(tmp_path, monkeypatch):
         START, supply(), **(train.keywords | options | more)
     )
     expected = run()
-    interrupted_after(3, monkeypatch, tmp_path, validation=PAIRS[:40])
-    shutil.rmtree(tmp_path)
     from gl15.inference._training import loop
 
     judge = loop._judged
@@ -226,6 +223,20 @@ def test_two_damaged_states_are_an_error(tmp_path, monkeypatch):
         train(checkpoint=tmp_path)
 
 
+def test_a_state_of_another_optimiser_is_refused(tmp_path, monkeypatch):
+    from gl15.inference._files.archive import read_archive, write_archive
+    from gl15.inference._training.checkpoint import _KIND
+
+    interrupted_after(2, monkeypatch, tmp_path)
+    header, arrays = read_archive(tmp_path / "last.npz", **_KIND)
+    moved = {name.replace(".mu", ".momentum"): a for name, a in arrays.items()}
+    assert moved.keys() != arrays.keys()
+    own = {name: header[name] for name in ("plan", "state")}
+    write_archive(tmp_path / "last.npz", own, moved, **_KIND)
+    with pytest.raises(ValueError, match=r"not hold '.*\.mu.*other versions wrote it"):
+        train(checkpoint=tmp_path)
+
+
 def test_an_interrupted_write_leaves_the_state_before(whole, tmp_path, monkeypatch):
     # The disk is full: what is renamed was complete before.
     import gl15.inference._files.archive as archive
@@ -240,6 +251,7 @@ def test_an_interrupted_write_leaves_the_state_before(whole, tmp_path, monkeypat
         patch.setattr(archive.np, "savez", full)
         with pytest.raises(OSError, match="No space left"):
             train(checkpoint=tmp_path)
+    assert not [*tmp_path.glob("*.partial")]
     same(train(checkpoint=tmp_path), whole)
 
 

@@ -24,7 +24,7 @@ from gl15.inference import (
     SpectralEncoder,
     Standardization,
 )
-from gl15.inference._files.archive import digest_of
+from gl15.inference._files.archive import digest_of, write_archive
 from gl15.simulation import Prior
 
 
@@ -123,6 +123,13 @@ def test_a_prior_without_numbers_is_refused_before_anything_is_written(path):
     with pytest.raises(TypeError, match="TransformedDistribution"):
         save(path, estimator)
     assert not path.exists()
+
+
+def test_an_array_of_objects_is_refused_before_anything_is_written(path):
+    arrays = {"a": np.zeros(2), "b": np.asarray([print, {}], dtype=object)}
+    with pytest.raises(TypeError, match=r"\['b'\] hold objects"):
+        write_archive(path, {}, arrays, kind="test", format_version=1)
+    assert not path.parent.exists() or not [*path.parent.iterdir()]
 
 
 def contents(path):

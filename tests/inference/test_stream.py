@@ -1,9 +1,9 @@
 """Sources: a store that is larger than memory, and pairs without end."""
 
 import functools
+import itertools
 import threading
 import time
-import warnings
 
 import equinox as eqx
 import jax
@@ -204,10 +204,11 @@ def test_moments_are_those_of_the_whole():
     moments = Moments()
     for part in np.array_split(z, [1, 17, 500, 500]):
         moments.add(part)
-    found, whole = moments.standardization(), Standardization.fit(jnp.asarray(z))
+    found, whole = moments.standardization(8.0), Standardization.fit(jnp.asarray(z))
     np.testing.assert_allclose(found.mean, whole.mean, rtol=1e-12)
     np.testing.assert_allclose(found.scale, whole.scale, rtol=1e-8)
     assert found.scale[2] == 1
+    assert found.limit == 8.0
 
 
 def test_any_iterable_of_pairs_is_trained_on():
@@ -249,8 +250,6 @@ def test_fresh_pairs_teach_the_posterior():
     np.testing.assert_array_equal(first, second)
     done, later = supply.starting_at(130)
     assert done == 128
-    import itertools
-
     third = next(itertools.islice(supply, 2, None))
     assert eqx.tree_equal(next(later), third)
     _, history = train(supply, validation=held_out, steps=400, learning_rate=1e-2)
@@ -294,7 +293,7 @@ def test_prefetching_stops_and_passes_errors_on():
 
     found = prefetch(broken(), 2)
     assert next(found) == 1
-    with warnings.catch_warnings(), pytest.raises(KeyError, match="lost"):
+    with pytest.raises(KeyError, match="lost"):
         next(found)
 
 

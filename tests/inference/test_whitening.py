@@ -64,5 +64,7 @@ def test_whitening_needs_a_linear_beginning_and_all_summaries():
     conv = gl15.RatioEstimator(PRIOR, gl15.ConvEncoder(2, key=KEY), key=KEY)
     with pytest.raises(ValueError, match="`whiten`.*ConvEncoder does not"):
         quiet(conv, train, steps=1, whiten=True)
+    with pytest.raises(ValueError, match="`standardize=False` keeps"):
+        quiet(untrained(), train, steps=1, whiten=True, standardize=False)
     with pytest.raises(ValueError, match="`whiten` needs the summaries of all"):
         quiet(untrained(), [train], validation=train, steps=1, whiten=True)

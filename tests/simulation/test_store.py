@@ -4,6 +4,7 @@ import functools
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -179,6 +180,16 @@ def test_a_log_line_for_every_batch(finished):
     log.write_text(text + '{"time": "20')
     assert read_log(finished) == lines
     log.write_text(text)
+
+
+def test_progress_is_for_a_terminal(capsys, monkeypatch):
+    draw(progress=True)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    draw(progress=True)
+    # How many, how long, how long still, how fast.
+    match = r"simulate: 100%.* 245/245 \[\d\d:\d\d<\d\d:\d\d, .*sim/s\]"
+    assert re.search(match, capsys.readouterr().err)
 
 
 def arrays(path):

@@ -19,6 +19,7 @@ import pytest
 import zarr
 
 from gl15.simulation import open_ensemble
+from gl15.simulation._lock import holders
 from gl15.simulation._log import read_log
 
 
@@ -91,12 +92,17 @@ def assert_same_stores(one, other):
         np.testing.assert_array_equal(found[name], expected[name], err_msg=name)
 
 
+def is_held_by(path, pid):
+    return any(one.get("pid") == pid for one in holders(path))
+
+
 def kill_again_and_again(path, kills, seed):
     """The kills that hit while there was something to lose."""
     chance, hit, before = random.Random(seed), 0, counts(path)
     while hit < kills:
-        with start(path, "--pause", 0.02) as process:
-            wait_until((path / "locks" / "0-of-1.json").exists, process)
+        with start(path, "--pause", 0.1) as process:
+            # The lock of the one that was killed before is still there.
+            wait_until(lambda: is_held_by(path, process.pid), process)
             time.sleep(chance.uniform(0.0, 2.5 / kills))
             process.send_signal(signal.SIGKILL)
         # One that had ended before was not killed.

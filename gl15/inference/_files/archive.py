@@ -36,6 +36,11 @@ def write_archive(
     Raises:
         TypeError: if JSON cannot hold the header, or an array holds objects.
     """
+    # Not every NumPy from 2.0 on can be told not to pickle them.
+    if objects := [name for name, value in arrays.items() if value.dtype.hasobject]:
+        raise TypeError(
+            f"`arrays` {objects} hold objects; a file of plain arrays takes numbers."
+        )
     full = {
         "format": kind,
         "format_version": format_version,
@@ -46,14 +51,18 @@ def write_archive(
     full = json.loads(json.dumps(full))
     digest = digest_of(full, arrays)
     text = np.asarray(json.dumps({**full, "sha256": digest}))
+    entries: dict[str, Any] = {"header": text, **arrays}
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.partial")
-    with open(partial, "wb") as file:
-        np.savez(file, allow_pickle=False, header=text, **arrays)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+    try:
+        with open(partial, "wb") as file:
+            np.savez(file, **entries)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)  # of a full disk
     _sync_folder(path.parent)
     return digest
 

@@ -115,7 +115,7 @@ class Checkpoint:
 
         Args:
             state: the state now.
-            best: the state after the best epoch.
+            best: a state since the best epoch, which holds its average.
         """
         self._written = self._steps(state)
         if not self._placement.writes:
@@ -172,7 +172,7 @@ class Checkpoint:
 
     def _write_one(self, name: str, state: State) -> None:
         arrays = {
-            f"{part}{jax.tree_util.keystr(path)}": np.asarray(leaf)
+            _name(part, path): np.asarray(leaf)
             for part in ("progressed", "best")
             for path, leaf in _leaves(getattr(state, part))
         }
@@ -234,10 +234,14 @@ class Checkpoint:
         for part in ("progressed", "best"):
             tree = getattr(start, part)
             dynamic, static = eqx.partition(tree, eqx.is_array)
-            leaves = [
-                jnp.asarray(arrays[f"{part}{jax.tree_util.keystr(path)}"])
-                for path, _ in _leaves(tree)
-            ]
+            names = [_name(part, path) for path, _ in _leaves(tree)]
+            if lost := [name for name in names if name not in arrays]:
+                raise ValueError(
+                    f"`checkpoint`={str(self.folder)!r} does not hold {lost[0]!r}: "
+                    "libraries of other versions wrote it. Go on with those, or remove "
+                    "the folder to begin anew."
+                )
+            leaves = [jnp.asarray(arrays[name]) for name in names]
             filled = jax.tree.unflatten(jax.tree.structure(dynamic), leaves)
             parts[part] = self._placement.whole(eqx.combine(filled, static))
         lists: dict[str, Any] = {
@@ -248,6 +252,10 @@ class Checkpoint:
 
 def _leaves(tree: Any) -> list[tuple[Any, Any]]:
     return jax.tree_util.tree_flatten_with_path(eqx.filter(tree, eqx.is_array))[0]
+
+
+def _name(part: str, path: Any) -> str:
+    return f"{part}{jax.tree_util.keystr(path)}"
 
 
 def _epoch(line: str) -> float:

@@ -136,10 +136,15 @@ def fit(
     )
     loss = BinaryCrossEntropy() if loss is None else loss
     encoder: Any = getattr(estimator, "encoder")  # noqa: B009
-    if whiten and not (standardize and encoder.begins_linear):
+    if whiten and not standardize:
         raise ValueError(
-            "`whiten` goes with `standardize` and with an encoder that begins with a "
-            f"linear layer; {type(encoder).__name__} does not."
+            "`whiten` is part of the standardisation, which `standardize=False` keeps "
+            "as it is; leave one of the two out."
+        )
+    if whiten and not encoder.begins_linear:
+        raise ValueError(
+            "`whiten` ends up in the linear layer that an encoder begins with, but "
+            f"{type(encoder).__name__} does not begin with one; leave `whiten` out."
         )
     placement = Placement(devices, batch_size)
     wanted = Wanted(

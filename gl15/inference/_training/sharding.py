@@ -42,8 +42,12 @@ class Placement:
             fits = [n for n in range(1, count) if batch_size % n == 0]
             raise ValueError(
                 f"`batch_size`={batch_size} cannot be split evenly over {count} "
-                f"`devices`; use a multiple of {max(count, 1)}"
-                + (f", or {fits[-1]} devices." if fits else ".")
+                "`devices`; "
+                + (
+                    f"use a multiple of {count}, or {fits[-1]} devices."
+                    if fits
+                    else "give at least one."
+                )
             )
         # Explicit axes, the default of `jax.make_mesh`, would have to be named in
         # every operation of an encoder.
