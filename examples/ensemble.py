@@ -38,7 +38,9 @@ def simulated(prior: gl15.Prior, n: int, size: int, path: Path, key: jax.Array):
 def trained(prior: gl15.Prior, stored, steps: int, folder: Path, key: jax.Array):
     """An estimator, on all devices of all processes."""
     encoder_key, head_key, fit_key = jax.random.split(key, 3)
-    encoder = gl15.SpectralEncoder(key=encoder_key)
+    # A sample of few sites has few wavenumbers.
+    rings = min(21, stored.x_shape[0] // 2 - 1)
+    encoder = gl15.SpectralEncoder(key=encoder_key, rings=rings)
     return gl15.fit(
         gl15.RatioEstimator(prior, encoder, key=head_key),
         stored,

@@ -143,7 +143,8 @@ def main(
         ),
     }
     out.mkdir(parents=True, exist_ok=True)
-    results: dict = {"truth": truth}
+    sha256 = gl15.inference.fingerprint(trained)
+    results: dict = {"estimator_sha256": sha256, "truth": truth}
     for name, posterior in posteriors.items():
         results[name] = shape(posterior, trained.prior, draw_key)
         for one, std in results[name]["std"].items():

@@ -5,6 +5,7 @@
 # seconds: `make run` starts it, `--image` names a file of your own.
 
 # %%
+import json
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -41,18 +42,18 @@ def simulated(estimator, key: jax.Array) -> tuple[gl15.Observation, dict[str, fl
 
 
 def main(
-    name: Literal["eta"] = "eta",
+    name: Literal["eta", "eta-B-nu"] = "eta",
     image: Annotated[Path | None, tyro.conf.arg(metavar="observation.npz")] = None,
     out: Path = Path("runs/read_image"),
     seed: int = 0,
-) -> dict[str, float]:
+) -> dict[str, float | str]:
     """Read the couplings off an image.
 
     Args:
         name: which trained estimator.
         image: the image: an .npz with x [nx, ny, 3] and spacing, as
             `gl15.save_observation` writes it. By default one is simulated.
-        out: folder of the figures.
+        out: folder of the figure and the numbers.
         seed: seed of the simulated image.
     """
     estimator, truth = gl15.load_pretrained(name), {}
@@ -70,7 +71,10 @@ def main(
             raise SystemExit(f"error: {error}") from error
     posterior = gl15.grid_posterior(estimator, observation.x)
 
-    results = {"p_value": float(estimator.p_value(observation.x))}
+    results: dict[str, float | str] = {
+        "estimator_sha256": gl15.inference.fingerprint(estimator),
+        "p_value": float(estimator.p_value(observation.x)),
+    }
     for one in estimator.prior.names:
         low, high = posterior.interval(0.95)[one]
         mean, std = float(posterior.mean()[one]), float(posterior.std()[one])
@@ -80,12 +84,15 @@ def main(
     print(f"images of the training at least as unusual: {results['p_value']:.2f}")
 
     out.mkdir(parents=True, exist_ok=True)
-    fig, axes = plt.subplots(1, 4, figsize=(13, 3.2), layout="constrained")
+    names = estimator.prior.names
+    wide = 3 + len(names)
+    fig, axes = plt.subplots(1, wide, figsize=(3.2 * wide, 3.2), layout="constrained")
     plotting.plot_image(observation.x, spacing=observation.spacing, axes=axes[:3])
-    first = estimator.prior.names[0]
-    plotting.plot_posterior(posterior, truth=truth.get(first), ax=axes[3])
+    for one, ax in zip(names, axes[3:], strict=True):
+        plotting.plot_posterior(posterior, one, truth=truth.get(one), ax=ax)
     fig.savefig(out / "posterior.png", dpi=150)
     plt.close(fig)
+    (out / "results.json").write_text(json.dumps(results, indent=2))
     print(f"see {out / 'posterior.png'}")
     return results
 

@@ -74,6 +74,9 @@ def test_an_image_is_read_with_the_trained_estimator(monkeypatch, tmp_path):
     reader = importlib.import_module("read_image")
     results = reader.main(out=tmp_path)
     assert 0 < results["eta_std"] < 0.05
+    file = gl15.inference.describe(gl15.inference.pretrained_path("eta"))
+    written = json.loads((tmp_path / "results.json").read_text())
+    assert written["estimator_sha256"] == file["estimator_sha256"]
     assert (tmp_path / "posterior.png").stat().st_size > 10_000
 
     unfit = tmp_path / "unfit.npz"

@@ -17,6 +17,7 @@ from gl15.diagnostics._posteriors import embed_ensemble, HeldOut
 from gl15.diagnostics._summary import summarize, Summary
 from gl15.diagnostics._tarp import hpd_ranks, Tarp, tarp
 from gl15.diagnostics._uniformity import check_ranks, ecdf_band
+from gl15.inference import fingerprint
 from gl15.posterior import LogRatio, Points
 
 
@@ -61,6 +62,8 @@ class Report:
         summary: posterior summaries of every image.
         hpd: ranks by highest density, `[n]`.
         tarp: the test with random points.
+        estimator_sha256: whose report it is, see `gl15.inference.fingerprint`; None of
+            what cannot be described by numbers alone.
     """
 
     count: int
@@ -69,6 +72,7 @@ class Report:
     summary: Summary
     hpd: Float[Array, " n"]
     tarp: Tarp
+    estimator_sha256: str | None = None
 
     @property
     def calibrated(self) -> bool:
@@ -149,7 +153,12 @@ class Report:
             }
             for name, table in self.binned.items()
         }
-        return {"count": self.count, "figures": figures, "coverage_by_bin": binned}
+        return {
+            "count": self.count,
+            "estimator_sha256": self.estimator_sha256,
+            "figures": figures,
+            "coverage_by_bin": binned,
+        }
 
 
 def report(
@@ -246,7 +255,16 @@ def report(
             Figure("local C2ST: share rejected at 5%", found.rejected),
         ]
     binned = {name: binned_coverage(summary, name, bins=bins) for name in summary.names}
-    return Report(count, tuple(figures), binned, summary, hpd, points_test)
+    return Report(
+        count, tuple(figures), binned, summary, hpd, points_test, _sha256(estimator)
+    )
+
+
+def _sha256(estimator: Any) -> str | None:
+    try:
+        return fingerprint(estimator)
+    except (AttributeError, TypeError):
+        return None  # any log-ratio will do
 
 
 def _mean(values: Any) -> tuple[float, float, float, float]:

@@ -136,12 +136,14 @@ def describe_status(path: Path, *, verify: bool = False) -> dict[str, Any]:
 
     Returns:
         Plain data: simulations in all, done, missing, damaged (None if not looked
-        for) and not finite; simulations per second of those at work, seconds left, and
-        who they are.
+        for) and not finite (None where some are damaged); simulations per second of
+        those at work, seconds left, and who they are.
     """
     stored = open_ensemble(path)
     missing = sum(rows.stop - rows.start for rows in stored.missing)
-    nonfinite = int((~stored.finite()).sum())
+    damaged = [[s.start, s.stop] for s in stored.damaged()] if verify else None
+    # Which are finite may be what is damaged.
+    nonfinite = None if damaged else int((~stored.finite()).sum())
     workers = holders(path)
     alive = {(w.get("host"), w.get("pid")) for w in workers if w["alive"] is not False}
     batches = [
@@ -155,7 +157,7 @@ def describe_status(path: Path, *, verify: bool = False) -> dict[str, Any]:
         "n": len(stored),
         "done": len(stored) - missing,
         "missing": missing,
-        "damaged": [[s.start, s.stop] for s in stored.damaged()] if verify else None,
+        "damaged": damaged,
         "nonfinite": nonfinite,
         "rate": round(rate, 3),
         "seconds_left": round(missing / rate) if rate else None,

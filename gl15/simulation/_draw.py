@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray
+from numpyro.distributions import Distribution
 
 from gl15.simulation._prior import Prior
 from gl15.simulation._simulator import Keys
@@ -99,8 +100,18 @@ def given(theta: Mapping[str, Any], n: int | None) -> dict[str, Array]:
         Parameter name -> `[n]`.
 
     Raises:
+        TypeError: if there are none, or distributions in their place.
         ValueError: if they are not.
     """
+    if not isinstance(theta, Mapping) or not theta:
+        raise TypeError(
+            "`prior` must be a gl15.Prior, or the theta to simulate at as a mapping of "
+            f"parameter name -> values; got {theta!r}."
+        )
+    if any(isinstance(value, Distribution) for value in theta.values()):
+        raise TypeError(
+            "`prior` is a mapping of distributions; make it a prior: gl15.Prior(...)."
+        )
     columns = {k: jnp.atleast_1d(jnp.asarray(v, float)) for k, v in theta.items()}
     shapes = {name: value.shape for name, value in columns.items()}
     if len(set(shapes.values())) != 1 or len(next(iter(shapes.values()))) != 1:

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 from jaxtyping import PRNGKeyArray
 
+from gl15.simulation._arguments import random_key, whole_number
 from gl15.simulation._ensemble import Ensemble
 from gl15.simulation._plan import describe_plan
 from gl15.simulation._prior import Prior
@@ -34,9 +35,8 @@ class Fresh:
         workers: int | None,
     ):
         """Prepare it; nothing is simulated yet."""
-        if size < 1:
-            raise ValueError(f"`size` must be a positive number of pairs, got {size}.")
-        self.size = size
+        random_key("key", key)
+        self.size = size = whole_number("size", size)
         self.plan: dict[str, Any] = describe_plan(simulator, prior, size, key)
         self._simulator, self._prior = simulator, prior
         self._key, self._workers = key, workers
@@ -96,6 +96,7 @@ def fresh(
         An iterable of ensembles.
 
     Raises:
+        TypeError: if `key` is no JAX key, or `size` no integer.
         ValueError: if `size` is not positive.
     """
     return Fresh(simulator, prior, key=key, size=size, workers=workers)

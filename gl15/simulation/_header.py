@@ -13,6 +13,7 @@ from typing import Any
 
 FORMAT = "gl15 ensemble"
 FORMAT_VERSION = 2
+_ANOTHER = "give another `path`."  # what is somebody else's is not to be deleted
 REMEDY = "give another `path`, or delete that folder to start again."
 
 
@@ -26,18 +27,25 @@ def read_header(folder: Path) -> dict[str, Any]:
         The attributes.
 
     Raises:
+        FileNotFoundError: if it does not exist.
         ValueError: if it is no ensemble, of another format, or damaged.
     """
     name = f"`path`={str(folder)!r}"
+    if not folder.exists():
+        raise FileNotFoundError(f"{name} does not exist; `gl15.simulate` makes it.")
+    if not folder.is_dir():
+        raise ValueError(f"{name} is a file, and no ensemble of gl15; {_ANOTHER}")
+    if not (folder / "zarr.json").exists():
+        raise ValueError(f"{name} is a folder, but no ensemble of gl15; {_ANOTHER}")
     try:
         header, arrays = read_root(folder)
     except (OSError, ValueError, AttributeError) as error:
         raise ValueError(
-            f"{name} exists, but not as an ensemble that `gl15.simulate` wrote "
-            f"({error}); {REMEDY}"
+            f"{name} is no ensemble of gl15, or damaged: its `zarr.json` cannot be "
+            f"read ({error}); {REMEDY}"
         ) from error
     if header.get("format") != FORMAT:
-        raise ValueError(f"{name} is no ensemble of gl15; {REMEDY}")
+        raise ValueError(f"{name} is no ensemble of gl15; {_ANOTHER}")
     found, writer = header.get("format_version"), header.get("gl15")
     if isinstance(found, int) and found > FORMAT_VERSION:
         raise ValueError(
@@ -134,6 +142,9 @@ def sync(file: Path) -> None:
         descriptor = os.open(place, os.O_RDONLY)
         try:
             os.fsync(descriptor)
+        except OSError:
+            if place == file:
+                raise  # else a file system that has no names to bring to the disk
         finally:
             os.close(descriptor)
 

@@ -86,7 +86,8 @@ def extend_group(folder: Path, n: int, theta: Mapping[str, np.ndarray]) -> None:
     group = open_arrays(folder, each=True)
     for name, value in theta.items():
         first = header["plan"]["n"] // _COLUMN * _COLUMN
-        group[f"theta/{name}"][first:] = value[first:]
+        column = group[f"theta/{name}"].with_config({"write_empty_chunks": True})
+        column[first:] = value[first:]
     for file in (folder / "theta").rglob("*"):
         sync(file)
     # Readers go by this file, which comes last.
@@ -120,7 +121,42 @@ def chunk_file(folder: Path, array: Any, shard: int) -> Path:
         The path.
     """
     corner = (shard, *(0 for _ in array.shape[1:]))
-    return folder / array.basename / array.metadata.encode_chunk_key(corner)
+    return folder / array.path / array.metadata.encode_chunk_key(corner)
+
+
+def read_column(folder: Path, array: Any, stop: int) -> np.ndarray:
+    """The first values of an array; zarr itself takes a lost file for zeros.
+
+    Args:
+        folder: the store.
+        array: one of its arrays of one dimension.
+        stop: how many values.
+
+    Returns:
+        The values.
+
+    Raises:
+        FileNotFoundError: if one of its files is lost.
+    """
+    files = -(-stop // array.chunks[0])
+    lost = sorted(set(range(files)) - present(folder, array))
+    if lost:
+        raise FileNotFoundError(f"{chunk_file(folder, array, lost[0])} is lost")
+    return array[:stop]
+
+
+def present(folder: Path, array: Any) -> set[int]:
+    """The files of an array, by number along its first axis.
+
+    Args:
+        folder: the store.
+        array: one of its arrays.
+
+    Returns:
+        The numbers.
+    """
+    names = (file.name.split(".") for file in (folder / array.path).iterdir())
+    return {int(name[1]) for name in names if name[0] == "c" and name[-1].isdigit()}
 
 
 def digest(file: Path) -> bytes:
@@ -204,6 +240,7 @@ _KEYS = {"name": "default", "separator": "."}  # one folder, not one per shard
 
 def _create(group: Any, name: str, shape, dtype, chunks, *dimensions: str) -> Any:
     codecs = import_zarr().codecs
+    # A file for zeros too: one that is not there is lost, and not zeros.
     return group.create_array(
         name,
         shape=shape,
@@ -212,6 +249,7 @@ def _create(group: Any, name: str, shape, dtype, chunks, *dimensions: str) -> An
         compressors=[codecs.ZstdCodec(level=3), codecs.Crc32cCodec()],
         chunk_key_encoding=_KEYS,
         dimension_names=dimensions or ("sample",),
+        config={"write_empty_chunks": True},
     )
 
 

@@ -21,7 +21,12 @@ _UNLIMITED = 2**62  # what version 1 of cgroups says where there is no limit
 
 
 def refuse_result(
-    simulator: Simulator, names: Sequence[str], n: int, key: PRNGKeyArray
+    simulator: Simulator,
+    names: Sequence[str],
+    n: int,
+    key: PRNGKeyArray,
+    *,
+    stored: bool = False,
 ) -> int:
     """Refuse more simulations than memory can hold, before the first is drawn.
 
@@ -34,6 +39,7 @@ def refuse_result(
         names: the parameters.
         n: how many simulations are asked for.
         key: JAX random key; its device is where the ensemble will be.
+        stored: whether they are kept on disk, and need not be in memory as well.
 
     Returns:
         Bytes of one observation; 0 if it cannot be traced.
@@ -58,11 +64,13 @@ def refuse_result(
         if free is None or n * each <= free:
             continue
         fit = free // each
-        remedy = f"at most `n`={fit} fit." if fit else "not a single one fits."
+        remedy = f"at most `n`={fit} fit" if fit else "not a single one fits"
+        if stored:
+            remedy += "; `load=False` leaves them on disk"
         raise MemoryError(
             f"`n`={n} simulations need about {_text(n * each)} of {_name(place)} "
             f"memory, {_text(each)} each with observations of shape "
-            f"{shape}, but {_text(free)} are free: {remedy}"
+            f"{shape}, but {_text(free)} are free: {remedy}."
         )
     return size
 

@@ -15,11 +15,10 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import numpyro.distributions as dist
-from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Num, PRNGKeyArray
 
 from gl15.simulation._description import describe, Fixed, rebuild
+from gl15.simulation._distributions import check_distribution, check_draws
 from gl15.simulation._support import affine, inside, limits, safe_log_prob
 
 
@@ -63,7 +62,7 @@ class Prior(eqx.Module):
 
         Raises:
             ValueError: if there is no parameter, or a distribution is not scalar,
-                discrete or traced.
+                discrete, traced or none at all, such as Uniform(1.5, 0).
             TypeError: if a name is no string or a value no NumPyro distribution.
         """
         if len(distributions) == 0:
@@ -72,9 +71,11 @@ class Prior(eqx.Module):
                 'as Prior({"eta": dist.Uniform(0.0, 1.5)}).'
             )
         for name, value in distributions.items():
-            _check_distribution(name, value)
+            check_distribution(name, value)
         self.names = tuple(distributions)
         with jax.ensure_compile_time_eval():
+            for name, value in distributions.items():
+                check_draws(name, value)
             self._fixed = tuple(Fixed(value) for value in distributions.values())
             values = tuple(fixed.distribution for fixed in self._fixed)
             self._bounds = tuple(limits(value) for value in values)
@@ -272,29 +273,3 @@ class Prior(eqx.Module):
             ValueError: if a distribution is not one of NumPyro's.
         """
         return Prior({name: rebuild(value) for name, value in description.items()})
-
-
-def _check_distribution(name: Any, value: Any) -> None:
-    if not isinstance(name, str):
-        raise TypeError(f"`distributions` has the key {name!r}: names are strings.")
-    if not isinstance(value, dist.Distribution):
-        raise TypeError(
-            f"`distributions[{name!r}]` is {value!r}, not a NumPyro distribution; "
-            "give for instance numpyro.distributions.Uniform(0.0, 1.5)."
-        )
-    if value.batch_shape != () or value.event_shape != ():
-        raise ValueError(
-            f"`distributions[{name!r}]` is not scalar: batch_shape "
-            f"{value.batch_shape}, event_shape {value.event_shape}; give every "
-            "component a name of its own."
-        )
-    if value.is_discrete:
-        raise ValueError(
-            f"`distributions[{name!r}]` is discrete ({type(value).__name__}); only "
-            "continuous parameters are inferred."
-        )
-    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(value)):
-        raise ValueError(
-            f"`distributions[{name!r}]` holds traced values; build the prior outside "
-            "jit, vmap and grad."
-        )

@@ -1,7 +1,6 @@
 """The shards of a stored ensemble that one process writes: checked, resumed, marked."""
 
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +9,7 @@ import numpy as np
 from gl15.simulation._header import sync
 from gl15.simulation._layout import chunk_file, digest, read_marks
 from gl15.simulation._nonfinite import finite_rows
-
-
-_THREADS = 4  # files checked at the same time
+from gl15.simulation._verify import broken_shards
 
 
 class Shards:
@@ -75,20 +72,11 @@ class Shards:
             The simulations.
         """
         done, lost_done = read_marks(self._group["done"])
-        sums, lost_sums = read_marks(self._group["sha256"])
-        _, lost_finite = read_marks(self._group["finite"], self._rows)
         finished = np.flatnonzero(done).tolist()
         check = [s for s in finished if s in self._mine and s not in self._held]
-        x = self._group["x"]
-        with ThreadPoolExecutor(_THREADS) as pool:
-            files = pool.map(lambda s: digest(chunk_file(self._path, x, s)), check)
-            pairs = zip(check, files, strict=True)
-            good = [sums[s].tobytes() == file for s, file in pairs]
-        lost = {*lost_done, *lost_sums, *lost_finite}
-        for shard, whole in zip(check, good, strict=True):
-            if whole and shard not in lost:
-                self._held[shard] = int(done[shard])
-        bad = lost.union(check) - self._held.keys()
+        bad = broken_shards(self._path, self._group, self._rows, check)
+        bad |= set(lost_done) - self._held.keys()
+        self._held |= {s: int(done[s]) for s in check if s not in bad}
         self._broken = sorted(bad.intersection(self._mine))
         return [start for shard in self._mine for start in self._starts(shard)]
 

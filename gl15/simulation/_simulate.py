@@ -9,6 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
+from gl15.simulation._arguments import (
+    local_path,
+    one_of,
+    random_key,
+    whole_number,
+)
 from gl15.simulation._batches import default_workers
 from gl15.simulation._draw import Draws, given
 from gl15.simulation._ensemble import Ensemble
@@ -145,6 +151,8 @@ def simulate(
         The ensemble, in memory or on disk, see `load`.
 
     Raises:
+        TypeError: if `key` is no JAX key, `prior` neither a prior nor a mapping, or a
+            count no integer.
         ValueError: if the simulator does not know a parameter or cannot run it, or if
             `path` holds another ensemble.
         MemoryError: if the ensemble or its batches cannot fit in memory, before any is
@@ -156,12 +164,18 @@ def simulate(
         OSError: if `path` cannot be written: what is stored there stays.
         ModuleNotFoundError: if `path` is given and zarr is not installed.
     """
+    random_key("key", key)
+    one_of("on_nonfinite", on_nonfinite, ("raise", "drop"))
+    n, batch_size, workers = (
+        None if value is None else whole_number(name, value)
+        for name, value in (("n", n), ("batch_size", batch_size), ("workers", workers))
+    )
     columns = None if isinstance(prior, Prior) else given(prior, n)
     total = n if columns is None else len(next(iter(columns.values())))
-    if total is None or total < 1:
-        raise ValueError(f"`n` must be a positive number of simulations, got {total}.")
-    if batch_size is not None and batch_size < 1:
-        raise ValueError(f"`batch_size` must be positive, got {batch_size}.")
+    if total is None:
+        raise ValueError("`n` is missing: of a prior, say how many simulations.")
+    whole_number("n", total)
+    path = None if path is None else local_path(path)
     if path is None and (process is not None or load is False):
         raise ValueError(
             "`process` and `load=False` need a `path`: an ensemble in memory is one "
@@ -175,7 +189,7 @@ def simulate(
     # What is not loaded is in memory for a while only.
     passing = min(total, 4 * size * (workers or default_workers()))
     kept = total if load else passing
-    image = refuse_result(simulator, names, kept, key)
+    image = refuse_result(simulator, names, kept, key, stored=path is not None)
     source = prior if isinstance(prior, Prior) else _numpy(columns)
     draws = Draws(source, key, total)
     work = Work(simulator, draws, total, key, workers, kept * image, progress)

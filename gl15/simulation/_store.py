@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from gl15.simulation._arguments import local_path
 from gl15.simulation._draw import Draws
 from gl15.simulation._header import (
     describe_versions,
@@ -27,6 +28,7 @@ from gl15.simulation._layout import (
     extend_group,
     import_zarr,
     open_arrays,
+    read_column,
 )
 from gl15.simulation._lock import exclusive
 from gl15.simulation._plan import differences
@@ -74,7 +76,7 @@ class Store:
             ValueError: if the folder holds something else, another plan or damage.
         """
         import_zarr()
-        self.path, self._draws = Path(path), draws
+        self.path, self._draws = local_path(path), draws
         self._plan, self._n = dict(plan), int(plan["n"])
         self._asked, self.size = batch_size, batch_size or default_batch_size
         self._group: Any = None
@@ -228,13 +230,14 @@ class Store:
             with damage(self._name):
                 column = self._group[f"theta/{name}"]
             try:
-                stored[name] = column[:overlap]
+                stored[name] = read_column(self.path, column, held)[:overlap]
             except (OSError, RuntimeError, ValueError):
                 warnings.warn(
-                    f"{self._name} is damaged: `theta/{name}` does not match its "
-                    "checksum, and is drawn again.",
+                    f"{self._name} is damaged: `theta/{name}` is lost or does not "
+                    "match its checksum, and is drawn again.",
                     stacklevel=4,
                 )
+                column = column.with_config({"write_empty_chunks": True})
                 column[:] = self._draws.theta(0, held)[name]
                 stored[name] = values[:overlap]
         self._refuse(_other_draws(drawn, stored))

@@ -3,12 +3,12 @@
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, Literal
 
 import jax.numpy as jnp
 import numpy as np
 
+from gl15.simulation._arguments import local_path, one_of, whole_number
 from gl15.simulation._ensemble import Ensemble
 from gl15.simulation._header import read_header
 from gl15.simulation._layout import (
@@ -16,9 +16,11 @@ from gl15.simulation._layout import (
     damage,
     digest,
     open_arrays,
+    read_column,
     read_marks,
 )
 from gl15.simulation._nonfinite import finite_rows, NonFiniteSimulationError
+from gl15.simulation._verify import broken_shards, shards_without_marks
 
 
 _AGAIN = "the `gl15.simulate` that made it mends it, if called again."
@@ -52,20 +54,21 @@ class StoredEnsemble:
         partial: bool = False,
     ):
         """Open a store; see `open_ensemble`."""
-        self.path = Path(path)
+        one_of("on_nonfinite", on_nonfinite, ("raise", "drop"))
+        self.path = local_path(path)
         self._name = f"`path`={str(self.path)!r}"
         self.header: dict[str, Any] = read_header(self.path)
         with damage(self._name):
             group = open_arrays(self.path, mode="r")
         self.plan: dict[str, Any] = self.header["plan"]
         total, self._rows = self.plan["n"], self.plan["shard_size"]
-        self._n = total if n is None else n
-        if not 0 < self._n <= total:
+        self._n = total if n is None else whole_number("n", n)
+        if self._n > total:
             raise ValueError(f"`n`={n}, but {self._name} holds {total} simulations.")
         with damage(self._name, _AGAIN):
             self._x, self._arrays = group["x"], group
             theta = {
-                name: group[f"theta/{name}"][: self._n]
+                name: read_column(self.path, group[f"theta/{name}"], self._n)
                 for name in self.header["parameters"]
             }
         self.x_shape: tuple[int, ...] = tuple(self.header["observation"]["shape"])
@@ -173,9 +176,13 @@ class StoredEnsemble:
         """
         # First what is finished, then its mask: a writer goes the other way, and a
         # shard that appears in between must not look like one of failures.
-        finished = np.repeat(self._finished(), self._rows)[: self._n]
-        with damage(self._name, _AGAIN):
-            mask = self._arrays["finite"][: self._n] | ~finished
+        shards = self._finished()
+        store, found = (self.path, self._arrays, self._rows), np.flatnonzero(shards)
+        if unknown := shards_without_marks(*store, found.tolist()):
+            lost = f"{self._name} lost the mask `finite` of shard {min(unknown)}"
+            raise ValueError(f"{lost}: it is damaged; {_AGAIN}")
+        finished = np.repeat(shards, self._rows)[: self._n]
+        mask = read_marks(self._arrays["finite"], self._rows)[0][: self._n] | ~finished
         return mask if self._kept is None else mask[self._kept]
 
     def damaged(self) -> list[slice]:
@@ -184,15 +191,9 @@ class StoredEnsemble:
         Returns:
             The pairs of each.
         """
-        sums, _ = read_marks(self._arrays["sha256"])
-
-        def broken(shard: int) -> bool:
-            file = chunk_file(self.path, self._x, shard)
-            return digest(file) != sums[shard].tobytes()
-
-        with ThreadPoolExecutor(_THREADS) as pool:
-            found = np.flatnonzero(self._finished())
-            return self._seen(found[list(pool.map(broken, found.tolist()))])
+        finished = np.flatnonzero(self._finished()).tolist()
+        bad = broken_shards(self.path, self._arrays, self._rows, finished)
+        return self._seen(np.asarray(sorted(bad), int))
 
     def wait(self, timeout: float | None = None, poll: float = 5.0) -> "StoredEnsemble":
         """Sleep until other processes have finished what is missing.
@@ -223,9 +224,9 @@ class StoredEnsemble:
         return [slice(start, stop) for start, stop in pairs if stop > start]
 
     def _index(self, rows: slice) -> np.ndarray:
-        start, stop, step = rows.indices(len(self))
-        if step != 1:
-            raise ValueError(f"`rows`={rows} must have a step of 1.")
+        if not isinstance(rows, slice) or rows.step not in (None, 1):
+            raise ValueError(f"`rows`={rows} must be a slice with a step of 1.")
+        start, stop, _ = rows.indices(len(self))
         index = np.arange(start, max(start, stop))
         return index if self._kept is None else self._kept[index]
 
@@ -291,6 +292,7 @@ def open_ensemble(
         The ensemble, on disk.
 
     Raises:
+        FileNotFoundError: if there is no such folder.
         ValueError: if the folder holds no ensemble, or a damaged one.
         ModuleNotFoundError: if zarr is not installed.
     """

@@ -206,6 +206,7 @@ def test_report_holds_every_number_beside_its_null(one):
     pairs = one.pairs(500, jax.random.key(8))
     found = report(one.exact, pairs, key=KEY)
     assert found.count == 500
+    assert found.estimator_sha256 is None  # an exact log-ratio, no estimator
     judged = [one for one in found.figures if one.passed is not None]
     assert len(judged) >= 13 and sum(not one.passed for one in judged) <= 1
     text = found.to_markdown()

@@ -125,6 +125,14 @@ def test_a_prior_without_numbers_is_refused_before_anything_is_written(path):
     assert not path.exists()
 
 
+def test_numbers_of_numpy_and_jax_are_noted_as_numbers(path):
+    notes = {"n": np.int64(3), "error": jnp.float32(0.5), "bins": np.arange(3)}
+    save(path, build(), provenance=notes)
+    assert describe(path)["provenance"] == {"n": 3, "error": 0.5, "bins": [0, 1, 2]}
+    with pytest.raises(TypeError, match="a file cannot hold .*print"):
+        save(path, build(), provenance={"n": print})
+
+
 def test_an_array_of_objects_is_refused_before_anything_is_written(path):
     arrays = {"a": np.zeros(2), "b": np.asarray([print, {}], dtype=object)}
     with pytest.raises(TypeError, match=r"\['b'\] hold objects"):

@@ -388,14 +388,24 @@ def test_a_loss_that_is_no_longer_finite_is_an_error():
             {"validation": Ensemble(HELD_OUT.theta, HELD_OUT.x, 0.5)},
             "`validation` holds images of spacing 0.5 .* of None",
         ),
-        ({"steps": 0}, "`steps` must be positive, got 0"),
-        ({"batch_size": 0}, "`batch_size` must be positive, got 0"),
+        ({"steps": 0}, "`steps` must be at least 1, got 0"),
+        ({"batch_size": 0}, "`batch_size` must be at least 1, got 0"),
+        ({"learning_rate": -1.0}, "`learning_rate` must be positive, .* got -1.0"),
+        ({"weight_decay": -1.0}, "`weight_decay` must not be negative, got -1.0"),
         ({"averaging": 1.0}, r"`averaging` must be in \[0, 1\), got 1.0"),
     ],
 )
 def test_numbers_that_do_not_fit_are_refused(arguments, match):
     with pytest.raises(ValueError, match=match):
         train(**arguments)
+
+
+def test_what_cannot_be_trained_on_is_refused():
+    with pytest.raises(ValueError, match="`data` holds 1 pairs: too few to hold out"):
+        quiet(START, TRAIN[:1], key=KEY)
+    for kind in ("runs/a.zarr", {"a": [1.0]}):
+        with pytest.raises(TypeError, match=r"give an Ensemble, what `open_ensemble"):
+            quiet(START, kind, key=KEY)
 
 
 def test_an_ensemble_of_something_else_is_refused():

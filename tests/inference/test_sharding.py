@@ -128,6 +128,8 @@ def test_batches_that_cannot_be_split_are_refused():
     devices = jax.devices() * 3
     with pytest.raises(ValueError, match="over 3 `devices`; use a multiple of 3"):
         Placement(devices, 8)
+    with pytest.raises(TypeError, match=r"'gpu' must be .* jax.devices\('gpu'\)"):
+        Placement("gpu", 8)
     with pytest.raises(ValueError, match="over 0 `devices`; give at least one"):
         Placement([], 8)
 

@@ -84,7 +84,8 @@ def test_a_store_that_fits_is_as_good_as_memory(stored):
 
 
 def test_a_store_larger_than_the_cache_is_streamed(stored):
-    _, history = train(stored, cache=TINY, steps=400, learning_rate=1e-2)
+    with pytest.warns(UserWarning, match="hold out 20 pairs, .* room for 8: so many"):
+        _, history = train(stored, cache=TINY, steps=400, learning_rate=1e-2)
     _, resident = train(stored, steps=400, learning_rate=1e-2)
     assert np.isfinite(history.train_loss).all()
     # Another order and other held-out pairs, but the same problem.
@@ -164,16 +165,16 @@ def test_streamed_training_resumes_in_the_middle_of_an_epoch(
     from gl15.inference._training import sources, stream
 
     monkeypatch.setattr(sources, "_LONGEST", 3)
-    options = {"cache": TINY, "checkpoint_every": 1}
+    options = {"cache": TINY, "checkpoint_every": 1, "validation": 0.04}
     expected, history = train(stored, **options)
     standardised, count = stream.training_data.standardised, []
 
-    def failing(*arguments):
+    def failing(*arguments, **options):
         count.append(None)
         # After the pass for the standardisation: within the second epoch.
         if len(count) == 20:
             raise OSError("the disk went away")
-        return standardised(*arguments)
+        return standardised(*arguments, **options)
 
     with monkeypatch.context() as patch:
         patch.setattr(stream.training_data, "standardised", failing)
@@ -261,6 +262,8 @@ def test_what_is_no_data_is_refused(stored):
     with pytest.raises(ValueError, match="`validation` must be an ensemble"):
         train(iter([]))
     held_out = stored.read(slice(0, 64))
+    with pytest.raises(ValueError, match="ended before the first batch of 8 pairs"):
+        train([], validation=held_out)
     with pytest.raises(TypeError, match="`data` gave a list"):
         train(iter([[1, 2]]), validation=held_out)
     with pytest.raises(ValueError, match="NaN or infinite"):
@@ -268,7 +271,7 @@ def test_what_is_no_data_is_refused(stored):
         train(iter([bad]), validation=held_out)
     with pytest.raises(ValueError, match=r"unknown \['b'\]"):
         train(iter([({"b": np.zeros(8)}, np.zeros((8, 2)))]), validation=held_out)
-    with pytest.raises(ValueError, match="`size` must be a positive number"):
+    with pytest.raises(ValueError, match="`size` must be at least 1, got 0"):
         fresh(TOY, PRIOR, key=KEYS[0], size=0)
 
 

@@ -191,6 +191,14 @@ def test_a_transformed_distribution_works_but_has_no_description():
         ({"a": dist.Normal(jnp.zeros(2), 1.0)}, ValueError, "not scalar"),
         ({"a": dist.Dirichlet(jnp.ones(2))}, ValueError, "not scalar"),
         ({"a": dist.Poisson(1.0)}, ValueError, "discrete"),
+        ({"a": dist.Uniform(1.5, 0.0)}, ValueError, r"`=Uniform\(low=1.5.*in order"),
+        ({"a": dist.Uniform(1.0, 1.0)}, ValueError, "no finite density"),
+        ({"a": dist.Uniform(0.0, jnp.inf)}, ValueError, "no finite density"),
+        (
+            {"a": dist.Normal(0.0, -1.0, validate_args=False)},
+            ValueError,
+            "scale positive",
+        ),
     ],
 )
 def test_bad_distributions_are_refused(distributions, error, match):

@@ -290,7 +290,12 @@ def test_a_process_of_a_distributed_program_finds_its_part(monkeypatch):
     ("environment", "match"),
     [
         ({"GL15_PROCESS": "8/8"}, "GL15_PROCESS: 8 of 8 is no process"),
+        ({"GL15_PROCESS": "0/0"}, "GL15_PROCESS says that 0 processes share"),
         ({"GL15_PROCESS": "first"}, "GL15_PROCESS='first' must be .* such as 0/8"),
+        (
+            {"SLURM_ARRAY_TASK_ID": "x", "SLURM_ARRAY_TASK_COUNT": "3"},
+            "SLURM_ARRAY_TASK_ID='x' is no number.*GL15_PROCESS",
+        ),
         (
             {
                 "SLURM_ARRAY_TASK_ID": "5",

@@ -197,18 +197,31 @@ def test_theta_that_the_simulator_refuses_costs_no_simulation():
 @pytest.mark.parametrize(
     ("prior", "arguments", "match"),
     [
-        (PRIOR, {}, "`n` must be a positive number of simulations, got None"),
-        (PRIOR, {"n": 0}, "`n` must be .* got 0"),
-        (PRIOR, {"n": 5, "batch_size": 0}, "`batch_size` must be positive, got 0"),
+        (PRIOR, {}, "`n` is missing: of a prior, say how many"),
+        (PRIOR, {"n": 0}, "`n` must be at least 1, got 0"),
+        (PRIOR, {"n": 5, "batch_size": 0}, "`batch_size` must be at least 1, got 0"),
+        (PRIOR, {"n": 5, "workers": 0}, "`workers` must be at least 1, got 0"),
+        (PRIOR, {"n": 5, "path": "s3://bucket/a.zarr"}, "`path`='s3:.* is a URL"),
         ({"a": [1.0], "b": [1.0, 2.0]}, {}, r"shapes \{'a': \(1,\), 'b': \(2,\)\}"),
         ({"a": [[1.0]], "b": [[1.0]]}, {}, "in one dimension"),
-        ({}, {}, r"shapes \{\}"),
-        ({"a": [], "b": []}, {}, "`n` must be .* got 0"),
+        ({"a": [], "b": []}, {}, "`n` must be at least 1, got 0"),
         ({"a": [1.0], "b": [1.0]}, {"n": 2}, "`n`=2, but theta holds 1"),
     ],
 )
 def test_wrong_numbers_are_refused(prior, arguments, match):
     with pytest.raises(ValueError, match=match):
+        quiet(noisy, prior, key=KEY, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("prior", "arguments", "match"),
+    [
+        ({}, {}, r"`prior` must be a gl15.Prior, .* got \{\}"),
+        ({"a": dist.Uniform(0.0, 1.0)}, {"n": 5}, r"make it a prior: gl15.Prior"),
+    ],
+)
+def test_what_is_something_else_is_refused(prior, arguments, match):
+    with pytest.raises(TypeError, match=match):
         quiet(noisy, prior, key=KEY, **arguments)
 
 

@@ -79,10 +79,12 @@ def test_what_is_not_loaded_is_read_in_parts(path, whole):
 def test_what_cannot_be_read_is_refused(path, tmp_path):
     with pytest.raises(ValueError, match="`n`=301, but .* holds 300"):
         open_ensemble(path, 301)
-    with pytest.raises(ValueError, match="must have a step of 1"):
+    with pytest.raises(ValueError, match="must be a slice with a step of 1"):
         open_ensemble(path).read(slice(0, 10, 2))
-    with pytest.raises(ValueError, match="not as an ensemble that `gl15.simulate`"):
+    with pytest.raises(ValueError, match="is a folder, but no ensemble of gl15"):
         open_ensemble(tmp_path)
+    with pytest.raises(FileNotFoundError, match="does not exist; `gl15.simulate`"):
+        open_ensemble(tmp_path / "no.zarr")
 
 
 def test_simulations_that_are_not_finite_are_never_read_in_silence(tmp_path, whole):

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import zarr
 
-from gl15.simulation import open_ensemble
+from gl15.simulation import open_ensemble, simulate
 from gl15.simulation._lock import holders
 from gl15.simulation._log import read_log
 
@@ -155,11 +155,12 @@ def test_killed_while_it_creates_the_store_it_starts_anew(tmp_path, toy, whole):
 
 
 def test_going_on_reads_every_file_once(tmp_path, toy, whole, monkeypatch):
-    from gl15.simulation import _shards
+    from gl15.simulation import _shards, _verify
 
     path, real, read = tmp_path / "part.zarr", _shards.digest, []
     toy.draw(n=600, path=path)
-    monkeypatch.setattr(_shards, "digest", lambda f: read.append(f) or real(f))
+    for module in (_shards, _verify):
+        monkeypatch.setattr(module, "digest", lambda f: read.append(f) or real(f))
     assert eqx.tree_equal(toy.draw(path=path, load=False).load(), whole)
     assert len(read) == len(set(read)) == SHARDS
     read.clear()
@@ -237,7 +238,35 @@ def test_a_theta_that_is_damaged_is_drawn_again(copy, toy, whole, finished):
     flip(copy / "theta" / "a" / "c.0", 0.3)
     with pytest.raises(ValueError, match="damaged"):
         open_ensemble(copy)
-    with pytest.warns(UserWarning, match="`theta/a` does not match its checksum"):
+    with pytest.warns(UserWarning, match="`theta/a` is lost or does not match its"):
+        assert eqx.tree_equal(toy.draw(path=copy), whole)
+    assert_same_stores(copy, finished)
+
+
+def test_a_theta_that_is_lost_is_not_taken_for_zeros(copy, toy, whole, finished):
+    (copy / "theta" / "a" / "c.0").unlink()
+    with pytest.raises(ValueError, match=r"damaged .*theta/a/c.0 is lost"):
+        open_ensemble(copy)
+    with pytest.warns(UserWarning, match="`theta/a` is lost or does not match its"):
+        assert eqx.tree_equal(toy.draw(path=copy), whole)
+    assert_same_stores(copy, finished)
+
+
+def test_zeros_are_not_taken_for_a_theta_that_is_lost(tmp_path, toy):
+    theta = {"a": np.zeros(5), "b": np.ones(5)}
+    path = tmp_path / "zeros.zarr"
+    simulate(toy.Toy(), theta, key=toy.KEY, path=path, progress=False)
+    np.testing.assert_array_equal(open_ensemble(path).theta["a"], 0)
+
+
+@pytest.mark.parametrize("spoil", ["flip", "unlink"])
+def test_which_are_finite_is_known_or_found_again(copy, toy, whole, finished, spoil):
+    file = copy / "finite" / "c.3"
+    flip(file, 0.5) if spoil == "flip" else file.unlink()
+    with pytest.raises(ValueError, match="lost the mask `finite` of shard 3"):
+        open_ensemble(copy).finite()
+    assert open_ensemble(copy).damaged() == [slice(360, 480)]
+    with pytest.warns(UserWarning, match="simulations 360 to 479"):
         assert eqx.tree_equal(toy.draw(path=copy), whole)
     assert_same_stores(copy, finished)
 

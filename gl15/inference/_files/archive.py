@@ -10,7 +10,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
+
+from gl15.simulation._arguments import local_path
 
 
 def write_archive(
@@ -25,7 +28,7 @@ def write_archive(
 
     Args:
         path: where to write.
-        header: what JSON can hold.
+        header: what JSON can hold, and NumPy numbers.
         arrays: plain arrays by name.
         kind: what the file is, which `read_archive` asks for.
         format_version: version of its format.
@@ -48,11 +51,11 @@ def write_archive(
         **header,
     }
     # Through JSON and back: what is hashed here is what a reader will hash.
-    full = json.loads(json.dumps(full))
+    full = json.loads(json.dumps(full, default=_as_python))
     digest = digest_of(full, arrays)
     text = np.asarray(json.dumps({**full, "sha256": digest}))
     entries: dict[str, Any] = {"header": text, **arrays}
-    path = Path(path)
+    path = local_path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.partial")
     try:
@@ -98,10 +101,12 @@ def read_archive(
     name = f"`path`={(name or os.fspath(path))!r}"
     try:
         # NumPy leaves a damaged archive open that it opened itself.
-        with path if hasattr(path, "read") else open(path, "rb") as file:
+        is_file = hasattr(path, "read")
+        with path if is_file else open(local_path(path), "rb") as file:
+            if not zipfile.is_zipfile(file):
+                raise ValueError("it is no .npz archive")
+            file.seek(0)
             loaded = np.load(file, allow_pickle=False)
-            if isinstance(loaded, np.ndarray):
-                raise ValueError("it is one array, not an .npz archive of several")
             header = json.loads(str(loaded["header"]))
             names = [one for one in loaded.files if one != "header" and with_arrays]
             arrays = {one: loaded[one] for one in names}
@@ -138,6 +143,13 @@ def read_archive(
                 f"{name} is damaged or was edited: it does not match its checksum."
             )
     return header, arrays
+
+
+def _as_python(value: Any) -> Any:
+    """What JSON can hold of a number or an array."""
+    if isinstance(value, np.generic | np.ndarray | jax.Array):
+        return np.asarray(value).tolist()
+    raise TypeError(f"a file cannot hold {value!r}, a {type(value).__name__}.")
 
 
 def digest_of(header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> str:

@@ -44,6 +44,8 @@ def save(
         TypeError: if the prior or a part of the estimator cannot be described by
             numbers alone, or JSON cannot hold what is noted beside it.
     """
+    if isinstance(estimator, str | os.PathLike):
+        raise TypeError("the path comes first: save(path, estimator).")
     structure, arrays = describe_module(estimator), arrays_of(estimator)
     header = {
         "structure": structure,

@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from gl15.simulation._arguments import whole_number
+
 
 class AbstractLoss(eqx.Module):
     """A loss whose minimiser is the log-ratio (`Softmax`: up to a function of x).
@@ -57,6 +59,10 @@ class BinaryCrossEntropy(AbstractLoss):
 
     contrasts: int = eqx.field(static=True, default=1)
 
+    def __check_init__(self):
+        """Some contrasts must be there."""
+        whole_number("contrasts", self.contrasts)
+
     def __call__(
         self, joint: Float[Array, " b"], marginal: Float[Array, "b K"]
     ) -> Float[Array, ""]:
@@ -91,6 +97,12 @@ class Contrastive(AbstractLoss):
 
     contrasts: int = eqx.field(static=True, default=63)
     gamma: float = eqx.field(static=True, default=1.0)
+
+    def __check_init__(self):
+        """Some contrasts must be there, and odds that the matching theta is."""
+        whole_number("contrasts", self.contrasts)
+        if not self.gamma > 0:
+            raise ValueError(f"`gamma` must be positive, got {self.gamma}.")
 
     def __call__(
         self, joint: Float[Array, " b"], marginal: Float[Array, "b K"]
@@ -139,6 +151,10 @@ class Softmax(AbstractLoss):
     """
 
     contrasts: int = eqx.field(static=True, default=63)
+
+    def __check_init__(self):
+        """Some contrasts must be there."""
+        whole_number("contrasts", self.contrasts)
 
     def __call__(
         self, joint: Float[Array, " b"], marginal: Float[Array, "b K"]

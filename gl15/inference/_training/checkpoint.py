@@ -6,7 +6,6 @@ import os
 import time
 import warnings
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -16,6 +15,7 @@ import numpy as np
 
 from gl15.inference._files.archive import read_archive, write_archive
 from gl15.inference._training.sharding import Placement
+from gl15.simulation._arguments import local_path
 from gl15.simulation._plan import differences
 
 
@@ -70,8 +70,13 @@ class Checkpoint:
             plan: all that decides what training does, as plain data.
             placement: where the arrays lie; one process writes.
             every: steps between two states.
+
+        Raises:
+            ValueError: if there is a file in its place.
         """
-        self.folder = Path(folder)
+        self.folder = local_path(folder)
+        if self.folder.is_file():
+            raise ValueError(f"`checkpoint`={str(folder)!r} is a file; give a folder.")
         self._plan = json.loads(json.dumps(plan))
         self._placement, self._every = placement, every
         self._written = self._written_best = -1

@@ -24,14 +24,19 @@ def split(n: int, fraction: float, key: PRNGKeyArray) -> tuple[Array, Array]:
         Indices of both.
 
     Raises:
-        ValueError: if `fraction` is none.
+        ValueError: if `fraction` is none, or leaves nothing to train on.
     """
     if not 0 < fraction < 1:
         raise ValueError(
             f"`validation` must be a fraction between 0 and 1, got {fraction}."
         )
-    order = jax.random.permutation(key, n)
     held_out = max(1, round(fraction * n))
+    if held_out >= n:
+        raise ValueError(
+            f"`data` holds {n} pairs: too few to hold out {fraction:g} of them and "
+            "train on the rest."
+        )
+    order = jax.random.permutation(key, n)
     return order[held_out:], order[:held_out]
 
 
@@ -100,12 +105,13 @@ def check_sizes(
         )
 
 
-def standardised(estimator: Any, ensemble: Ensemble) -> Array:
+def standardised(estimator: Any, ensemble: Ensemble, *, checked: bool = False) -> Array:
     """Summaries of observations, standardised as the estimator does it.
 
     Args:
         estimator: whose encoder summarises.
         ensemble: the observations.
+        checked: whether they were looked at before.
 
     Returns:
         The standardised summaries.
@@ -113,7 +119,8 @@ def standardised(estimator: Any, ensemble: Ensemble) -> Array:
     Raises:
         ValueError: if some are not finite, or their theta not the prior's.
     """
-    check_values(estimator, ensemble)
+    if not checked:
+        check_values(estimator, ensemble)
     return _standardise(estimator.standardization, summarise(estimator, ensemble.x))
 
 
@@ -132,13 +139,21 @@ def summaries(
     Returns:
         Their summaries.
     """
-    if _are_summaries(estimator.encoder, x):
+    if are_summaries(estimator.encoder, x):
         return x
     return jax.lax.map(estimator.encoder.summarise, x, batch_size=min(chunk, len(x)))
 
 
-def _are_summaries(encoder: Any, x: Array) -> bool:
-    """Vectors as long as a summary where the encoder takes images."""
+def are_summaries(encoder: Any, x: Any) -> bool:
+    """Whether they are vectors as long as a summary where the encoder takes images.
+
+    Args:
+        encoder: the encoder.
+        x: observations, or what has their `ndim` and `shape`.
+
+    Returns:
+        Whether they are.
+    """
     return encoder.ndim > 1 and x.ndim == 2 and x.shape[1] == encoder.size
 
 
@@ -188,7 +203,7 @@ def noted(estimator: Any, data: Any) -> Any:
 def check_observations(estimator: Any, x: Array) -> None:
     """Observations of the shape that the encoder takes."""
     encoder = estimator.encoder
-    if _are_summaries(encoder, x):
+    if are_summaries(encoder, x):
         return
     if x.ndim != encoder.ndim + 1:
         raise ValueError(

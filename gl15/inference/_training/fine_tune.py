@@ -40,10 +40,10 @@ def fine_tune(
         data: pairs of the new kind, see `fit`; of the spacing and channels that the
             estimator knows.
         key: JAX random key.
-        loss: the loss; `Contrastive` with 15 contrasts, or as many as a batch has, by
-            default.
+        loss: the loss; `Contrastive` with 15 contrasts, or as many as a batch and the
+            held-out pairs have, by default.
         steps: number of optimiser steps at most.
-        batch_size: pairs per step.
+        batch_size: pairs per step; all of them where there are fewer.
         learning_rate: the highest rate; a fifth of that of `fit`.
         weight_decay: decoupled weight decay of the weight matrices.
         validation: fraction of the pairs held out, or an ensemble of its own.
@@ -58,8 +58,16 @@ def fine_tune(
         ValueError: as `fit` does.
         FloatingPointError: if the loss is no longer finite.
     """
+    if isinstance(validation, Ensemble | StoredEnsemble):
+        held_out, share = len(validation), 0.0
+    else:
+        held_out, share = batch_size, float(validation)
+    if isinstance(data, Ensemble | StoredEnsemble):
+        held_out = round(share * len(data)) if share else held_out
+        left = len(data) - (held_out if share else 0)
+        batch_size = max(2, min(batch_size, left))
     if loss is None:
-        loss = Contrastive(max(1, min(15, batch_size - 1)))
+        loss = Contrastive(max(1, min(15, batch_size - 1, held_out - 1)))
     return fit(
         estimator,
         data,

@@ -19,6 +19,7 @@ from gl15.inference._training.plan import training_plan
 from gl15.inference._training.sharding import Placement
 from gl15.inference._training.trainer import optimizer, schedule, trainable, Trainer
 from gl15.simulation import Ensemble, StoredEnsemble
+from gl15.simulation._arguments import random_key, whole_number
 
 
 # A `RatioEstimator`, or anything that is trained like one.
@@ -98,7 +99,7 @@ def fit(
             many times 1/(1 - averaging) steps. 0 for none.
         validation: fraction of the pairs held out, or an ensemble of its own. Of a
             store that is read at every epoch no more is held out than fills an eighth
-            of `cache`.
+            of `cache`, with a warning.
         patience: epochs without a better validation loss after which to stop.
         redraw: what makes of the pairs those that are trained on, given a key, anew at
             every epoch: the noise of an instrument, as in `lambda pairs, key:
@@ -126,15 +127,29 @@ def fit(
         of the training.
 
     Raises:
+        TypeError: if `data`, `loss`, `key` or a count is something else.
         ValueError: if names, shapes or sizes do not fit, or `checkpoint` holds another
             training or is damaged.
         FloatingPointError: if the loss is no longer finite.
         RuntimeError: if another process of the training was lost.
     """
-    _check_options(
-        steps, batch_size, gradient_clip, averaging, patience, checkpoint_every, cache
-    )
+    random_key("key", key)
+    counts = {
+        "steps": steps,
+        "batch_size": batch_size,
+        "patience": patience,
+        "checkpoint_every": checkpoint_every,
+        "cache": cache,
+    }
+    for name, count in counts.items():
+        if count is not None:
+            whole_number(name, count)
+    _check_rates(learning_rate, weight_decay, gradient_clip, averaging)
     loss = BinaryCrossEntropy() if loss is None else loss
+    if not isinstance(loss, AbstractLoss):
+        raise TypeError(
+            f"`loss` must be a loss, such as Contrastive(31), got {loss!r}."
+        )
     encoder: Any = getattr(estimator, "encoder")  # noqa: B009
     if whiten and not standardize:
         raise ValueError(
@@ -229,19 +244,13 @@ def fit(
     return training_data.folded(eqx.combine(best, frozen)), history
 
 
-def _check_options(
-    steps, batch_size, gradient_clip, averaging, patience, checkpoint_every, cache
-) -> None:
-    counts = {
-        "steps": steps,
-        "batch_size": batch_size,
-        "patience": patience,
-        "checkpoint_every": checkpoint_every,
-        "cache": cache,
-    }
-    for name, count in counts.items():
-        if count is not None and count < 1:
-            raise ValueError(f"`{name}` must be positive, got {count}.")
+def _check_rates(learning_rate, weight_decay, gradient_clip, averaging) -> None:
+    if not callable(learning_rate) and not 0 < learning_rate < np.inf:
+        raise ValueError(
+            f"`learning_rate` must be positive, or a schedule, got {learning_rate}."
+        )
+    if not 0 <= weight_decay < np.inf:
+        raise ValueError(f"`weight_decay` must not be negative, got {weight_decay}.")
     if gradient_clip is not None and not gradient_clip > 0:
         raise ValueError(
             "`gradient_clip` must be positive, or None for no limit, got "

@@ -45,6 +45,7 @@ def train(
         The last state.
 
     Raises:
+        ValueError: if there is nothing to train on.
         FloatingPointError: if the loss is no longer finite.
     """
     if state.finished:
@@ -60,6 +61,10 @@ def train(
             state = _epoch(trainer, source, frozen, state, best, checkpoint)
             done = state.step
             ended = done < source.batches
+            if not done and not epoch:
+                raise ValueError(
+                    f"`data` ended before the first batch of {source.batch_size} pairs."
+                )
             if ended:
                 warnings.warn(
                     f"`data` ended after {epoch * source.batches + done} of "

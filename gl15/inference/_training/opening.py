@@ -1,6 +1,8 @@
 """From what `fit` is given to batches: held out, standardised, in memory or not."""
 
 import math
+import warnings
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -22,7 +24,7 @@ from gl15.inference._training.sources import (
     Resident,
 )
 from gl15.inference._training.stream import Streamed, summary_shape
-from gl15.simulation import Ensemble, StoredEnsemble
+from gl15.simulation import concatenate, Ensemble, StoredEnsemble
 
 
 class Wanted(NamedTuple):
@@ -71,19 +73,21 @@ def open_data(
         TypeError: if `data` is none of these.
     """
     if isinstance(wanted.validation, StoredEnsemble):
-        wanted = wanted._replace(validation=wanted.validation.load())
+        held_out = _read_held_out(estimator, wanted.validation, wanted)
+        wanted = wanted._replace(validation=held_out)
     split_key, key = jax.random.split(wanted.key)
     draw_keys = jax.random.split(jax.random.fold_in(split_key, 1))
     if isinstance(data, Ensemble):
         opened = _open_ensemble(estimator, data, wanted, split_key, key, draw_keys)
     elif isinstance(data, StoredEnsemble):
         opened = _open_store(estimator, data, wanted, split_key, key, draw_keys)
-    elif hasattr(data, "__iter__"):
+    elif hasattr(data, "__iter__") and not isinstance(data, (str, bytes, Mapping)):
         opened = _open_iterable(estimator, data, wanted, key, draw_keys)
     else:
         raise TypeError(
-            f"`data` is a {type(data).__name__}; give an Ensemble, a StoredEnsemble, "
-            "or an iterable of ensembles or of pairs (theta, x)."
+            f"`data` is a {type(data).__name__}; give an Ensemble, what "
+            "`open_ensemble(path)` opens, or an iterable of ensembles or of pairs "
+            "(theta, x)."
         )
     estimator, source, (theta, z) = opened
     batches = held_out_batches(theta, z, wanted.batch_size, wanted.placement)
@@ -122,8 +126,17 @@ def _open_store(estimator, data: StoredEnsemble, wanted: Wanted, split_key, key,
         rows, chosen = map(np.asarray, split)
     if not resident:
         # What is held out stays in memory: no more than an eighth of the cache.
-        image = math.prod(data.x_shape) * data.dtype.itemsize
-        chosen = chosen[: max(wanted.batch_size, int(wanted.cache // 8 // image))]
+        if not _stays_brief(estimator, data, wanted):
+            each = math.prod(data.x_shape) * data.dtype.itemsize
+        room = max(wanted.batch_size, wanted.cache // 8 // each)
+        if room < len(chosen):
+            warnings.warn(
+                f"`validation`={held_out:g} would hold out {len(chosen)} pairs, but an "
+                f"eighth of `cache`={wanted.cache} bytes is room for {room}: so many "
+                "are held out.",
+                stacklevel=4,
+            )
+        chosen = chosen[:room]
         rows = np.setdiff1d(np.arange(len(data)), chosen)
     found = _pass_over(estimator, data, rows, chosen, wanted, draws[0], resident)
     estimator = training_data.noted(estimator, found.like)
@@ -189,6 +202,31 @@ def _open_iterable(estimator, data, wanted: Wanted, key, draws):
     return estimator, source, _pairs(estimator, held_out)
 
 
+def _stays_brief(estimator, data: StoredEnsemble, wanted: Wanted) -> bool:
+    """Whether summaries do for held-out observations: images are longer."""
+    z = summary_shape(estimator, data)
+    z = jax.ShapeDtypeStruct((1, *z.shape), z.dtype)
+    return wanted.redraw is None and training_data.are_summaries(estimator.encoder, z)
+
+
+def _read_held_out(estimator, data: StoredEnsemble, wanted: Wanted) -> Ensemble:
+    """All pairs of a store; not their images where their summaries do."""
+    estimator.prior.check_names(data.theta)
+    if not _stays_brief(estimator, data, wanted):
+        return data.load()
+    parts = []
+    for shard in data.shards:
+        pairs = data.read(shard)
+        training_data.check(estimator, pairs)
+        parts.append(_summarised(estimator, pairs))
+    return concatenate(parts)
+
+
+def _summarised(estimator, pairs: Ensemble) -> Ensemble:
+    z = training_data.summarise(estimator, pairs.x)
+    return Ensemble(pairs.theta, z, pairs.spacing, pairs.channels)
+
+
 def _pairs(estimator, held_out: Ensemble):
     return held_out.theta, training_data.standardised(estimator, held_out)
 
@@ -239,14 +277,15 @@ def _pass_over(
     shape = summary_shape(estimator, data)
     if resident:
         z = np.empty((len(data), *shape.shape), shape.dtype)
-    chosen = np.sort(chosen)
+    chosen, brief = np.sort(chosen), _stays_brief(estimator, data, wanted)
     for index, shard in enumerate(data.shards):
         pairs = data.read(shard)
         training_data.check(estimator, pairs)
         inside = chosen[np.searchsorted(chosen, shard.start) :]
         inside = inside[: np.searchsorted(inside, shard.stop)] - shard.start
         if len(inside) and not resident:
-            held.append(pairs[inside])
+            one = pairs[inside]
+            held.append(_summarised(estimator, one) if brief else one)
         if wanted.redraw is not None:
             pairs = wanted.redraw(pairs, jax.random.fold_in(key, index))
             training_data.check(estimator, pairs)
@@ -257,9 +296,4 @@ def _pass_over(
         elif wanted.standardize:
             a, b = np.searchsorted(rows, (shard.start, shard.stop))
             moments.add(one[rows[a:b] - shard.start])
-    held_out = None
-    if held:
-        theta = {k: jnp.concatenate([h.theta[k] for h in held]) for k in data.theta}
-        x = jnp.concatenate([h.x for h in held])
-        held_out = Ensemble(theta, x, data.spacing, data.channels)
-    return _Found(z, moments, held_out, like)
+    return _Found(z, moments, concatenate(held) if held else None, like)

@@ -28,6 +28,7 @@ class Placement:
             batch_size: pairs per step.
 
         Raises:
+            TypeError: if they are a word.
             ValueError: if there are none, or `batch_size` does not split evenly.
         """
         self.mesh = None
@@ -35,6 +36,11 @@ class Placement:
             if jax.process_count() == 1:
                 return
             devices = jax.devices()
+        if isinstance(devices, str):
+            raise TypeError(
+                f"`devices`={devices!r} must be a list of devices, such as "
+                f"jax.devices({devices!r}), or a mesh."
+            )
         if isinstance(devices, Mesh):
             devices = list(devices.devices.ravel())
         count = len(devices)

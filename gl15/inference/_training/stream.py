@@ -113,7 +113,10 @@ class Streamed(AbstractSource):
             pairs = self._store.read(self._store.shards[shard])
             if self._redraw is not None:
                 pairs = self._redraw(pairs, jax.random.fold_in(key, shard))
-            found = training_data.standardised(self._estimator, pairs)
+            # As the store holds them they were looked at when it was passed over.
+            found = training_data.standardised(
+                self._estimator, pairs, checked=self._redraw is None
+            )
             at = place[done : done + len(members)]
             z[at] = np.asarray(found)[members]
             for name, value in pairs.theta.items():

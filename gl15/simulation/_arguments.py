@@ -1,0 +1,85 @@
+"""What callers give, checked at the door."""
+
+import numbers
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import jax
+
+
+def whole_number(name: str, value: Any, least: int = 1) -> int:
+    """A count, as a plain integer.
+
+    Args:
+        name: what to call it.
+        value: what was given: a Python or NumPy integer.
+        least: the smallest that makes sense.
+
+    Returns:
+        The number.
+
+    Raises:
+        TypeError: if it is no integer.
+        ValueError: if it is too small.
+    """
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise TypeError(f"`{name}` must be an integer, got {value!r}.")
+    if value < least:
+        raise ValueError(f"`{name}` must be at least {least}, got {value}.")
+    return int(value)
+
+
+def one_of(name: str, value: Any, choices: tuple[str, ...]) -> None:
+    """Refuse what is not among some words.
+
+    Args:
+        name: what to call it.
+        value: what was given.
+        choices: the words.
+
+    Raises:
+        ValueError: if it is none of them.
+    """
+    if value not in choices:
+        known = " or ".join(map(repr, choices))
+        raise ValueError(f"`{name}` must be {known}, got {value!r}.")
+
+
+def random_key(name: str, value: Any) -> None:
+    """Refuse what is no JAX random key.
+
+    Args:
+        name: what to call it.
+        value: what was given.
+
+    Raises:
+        TypeError: if it is none.
+    """
+    if not isinstance(value, jax.Array):
+        raise TypeError(
+            f"`{name}` must be a JAX random key, such as jax.random.key(0), got "
+            f"{value!r}."
+        )
+
+
+def local_path(path: str | os.PathLike) -> Path:
+    """A folder or file of this machine's file system, `~` resolved.
+
+    Args:
+        path: what was given.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: if it is a URL: what must survive a kill needs a file system that
+            renames.
+    """
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", os.fspath(path)):
+        raise ValueError(
+            f"`path`={os.fspath(path)!r} is a URL; give a folder of a file system that "
+            "this machine sees, and copy it from there."
+        )
+    return Path(path).expanduser()
