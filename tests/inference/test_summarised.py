@@ -1,5 +1,8 @@
 """Ensembles of summaries stand in for ensembles of images."""
 
+import functools
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -59,3 +62,24 @@ def test_a_vector_of_another_length_is_no_summary(sample):
     wrong = gl15.Ensemble({"eta": jnp.full(40, 0.5)}, jnp.ones((40, encoder.size + 1)))
     with pytest.raises(ValueError, match="the encoder takes 3 axes"):
         gl15.fit(estimator, wrong, key=jax.random.key(0), steps=1, batch_size=8)
+
+
+def test_what_is_held_out_of_a_store_is_kept_as_summaries(sample, tmp_path):
+    prior = gl15.Prior({"eta": dist.Uniform(0.0, 1.5)})
+    encoder = gl15.SpectralEncoder(rings=8, key=jax.random.key(0))
+    estimator = gl15.RatioEstimator(prior, encoder, key=jax.random.key(1))
+    make = functools.partial(gl15.simulate, sample, prior, load=False)
+    train = make(40, key=jax.random.key(2), path=tmp_path / "train.zarr")
+    other = make(16, key=jax.random.key(4), path=tmp_path / "other.zarr")
+    fit = functools.partial(
+        gl15.fit, estimator, train, key=jax.random.key(3), steps=2, batch_size=8
+    )
+    # An eighth of it holds the summaries of 16 pairs, or two images: no warning.
+    room = 8 * 16 * encoder.size * train.dtype.itemsize
+    assert room // 8 < 3 * math.prod(train.x_shape) * train.dtype.itemsize
+    fit(validation=0.4, cache=room)
+    losses = [
+        fit(validation=one, cache=room)[1].validation_loss
+        for one in (other, other.load())
+    ]
+    np.testing.assert_allclose(*losses, rtol=1e-5)
