@@ -217,8 +217,10 @@ def evolve_batch(
             terms = diffrax.MultiTerm(diffrax.ODETerm(flow), noise)
     if adjoint is None:
         # The ends of all runs are kept: none is run again to find another. Of single
-        # steps (another solver, traced `ts`) most are, twice.
-        kept = min(count, 2 * math.isqrt(steps) + 2)
+        # steps (another solver, traced `ts`) most are, twice. One more than there are
+        # runs, all of `max_steps`: Equinox then sees that it needs to run none again.
+        kept = 2 * math.isqrt(steps) + 2 + (0 if ts is None else 2 * len(ts))
+        kept = min(count + 1, kept)
         adjoint = diffrax.RecursiveCheckpointAdjoint(checkpoints=kept)
     if isinstance(ts, Tracer):
         inside = jnp.all((ts >= 0) & (ts <= t1 * (1 + 1e-6)))

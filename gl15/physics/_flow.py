@@ -1,13 +1,11 @@
 """The TDGL flow, laid out for the machine: what the integrator calls at every step."""
 
-from typing import Any, NamedTuple
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from gl15.physics._lanes import Packed, Pair, split, spread
+from gl15.physics._lanes import Packed, Padded, Pair, split, spread
 from gl15.physics._lattice import Lattice
 from gl15.physics._links import Links
 from gl15.physics._material import TwoBand
@@ -78,23 +76,29 @@ class Flow(eqx.Module):
 
         return self.stencil.sweep(state, body)
 
-    def pull(self, state: Packed, cotangent: Packed) -> Packed:
+    def pull(self, state: Padded, cotangent: Packed) -> tuple[Packed, "Flow"]:
         r"""Transpose of a step's derivative: one step of reverse-mode differentiation.
 
         The sums over neighbours are symmetric, so this is again a sweep, over the
         cotangent.
 
         Args:
-            state: where the step began.
+            state: where the step began, between ghost columns.
             cotangent: of where it ended.
 
         Returns:
-            The cotangent of `state`.
+            The cotangent of `state` without its ghosts; and what the coefficients gain
+            at every site, as a flow of maps `[nx, ny * lanes]`.
         """
-        whole = split(state)
+        lanes = self.stencil.lanes
+        # Read from the copy between ghosts even where none is needed: a second reader
+        # of the array that the sweep writes over would cost a copy of its own.
+        padded = self.stencil.pad(cotangent)
+        first, second = split(state[:, lanes:-lanes])
+        c_first, c_second = split(padded[:, lanes:-lanes])
 
-        def body(rows, centres, sums, degree):
-            states = [(re[rows], im[rows]) for re, im in whole]
+        def pulled(rows, centres, sums, degree):
+            states = [(re[rows], im[rows]) for re, im in (first, second)]
             betas = [_at(beta, rows) for beta in self.beta]
             damping = [
                 beta * _dot(psi, psi) for beta, psi in zip(betas, states, strict=True)
@@ -108,19 +112,36 @@ class Flow(eqx.Module):
                 for part, c in enumerate(centres[i])
             )
 
-        return self.stencil.sweep(cotangent, body)
+        def laplacian(rows, centres, sums, degree):
+            del rows
+            parts = zip(jax.tree.leaves(sums), jax.tree.leaves(centres), strict=True)
+            return tuple(total - degree * centre for total, centre in parts)
 
-    @staticmethod
-    def local_slopes(state: Packed, cotangent: Packed) -> "LocalSlopes":
-        """What a step's local coefficients gain at every site, in reverse mode."""
-        first, second = split(state)
-        c_first, c_second = split(cotangent)
+        # All of this that nothing is made of, XLA leaves out.
+        l_first, l_second = split(self.stencil.sweep(cotangent, laplacian))
         along = _dot(first, c_first), _dot(second, c_second)
-        return LocalSlopes(
+        slopes = Flow(
+            stencil=self.stencil.slopes(state, padded, self._mix),
+            stiffness=(_dot(first, l_first), _dot(second, l_second)),
+            drag=None
+            if self.drag is None
+            else _dot(first, l_second) + _dot(second, l_first),
             alpha=(-along[0], -along[1]),
             beta=(-_dot(first, first) * along[0], -_dot(second, second) * along[1]),
             josephson=_dot(first, c_second) + _dot(second, c_first),
         )
+        return self.stencil.sweep(cotangent, pulled), slopes
+
+    def _mix(self, cotangents: tuple[Pair, Pair]) -> tuple[Pair, Pair]:
+        """Cotangents of the bands' sums over neighbours, of those of the increments."""
+
+        def part(i: int, of: int):
+            mixed = self.stiffness[i] * cotangents[i][of]
+            if self.drag is not None:
+                mixed = mixed + self.drag * cotangents[1 - i][of]
+            return mixed
+
+        return (part(0, 0), part(0, 1)), (part(1, 0), part(1, 1))
 
     def increments(self, rows: slice, centres, sums, degree):
         """What a step adds to some rows, to be computed in a sweep of the stencil."""
@@ -145,14 +166,6 @@ class Flow(eqx.Module):
                     d = d + drag * sums[j][part]
                 increments.append(d + coupling * centres[j][part])
         return tuple(increments)
-
-
-class LocalSlopes(NamedTuple):
-    """Slopes of the coefficients that act site by site, maps `[nx, ny * lanes]`."""
-
-    alpha: tuple[Any, Any]
-    beta: tuple[Any, Any]
-    josephson: Any
 
 
 def _at(coefficient: Float[Array, "..."], rows: slice):

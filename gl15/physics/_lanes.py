@@ -24,6 +24,9 @@ Pair: TypeAlias = tuple[Float[Array, "..."], Float[Array, "..."]]
 #: The state that Diffrax integrates.
 Packed: TypeAlias = Float[Array, "rows width"]
 
+#: A state between ghost columns, as many on either side as there are simulations.
+Padded: TypeAlias = Float[Array, "rows padded"]
+
 
 def pack(psi: Complex[Array, "lanes 2 nx ny"]) -> Packed:
     """Order parameters of several simulations in the lane layout."""

@@ -1,6 +1,6 @@
 """Runs of fixed steps, as one Diffrax term with a reverse pass of its own."""
 
-from typing import Any
+import math
 
 import diffrax
 import equinox as eqx
@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from gl15.physics._flow import Flow, LocalSlopes
+from gl15.physics._flow import Flow
 from gl15.physics._lanes import Packed, split
 
 
@@ -110,84 +110,61 @@ def _run_forward(perturbed, start, t0, count, weights, length):
 def _run_backward(residuals, cotangent, perturbed, start, t0, count, weights, length):
     del residuals
     flow, noise, y0 = start
-    rows, width = y0.shape
-    # Local coefficients have a rule of their own; links, stiffnesses, noise have not.
-    local, rest = _tell_local(perturbed[0])
-    varied, fixed = eqx.partition(flow, rest)
+    lanes = flow.stencil.lanes
     loud, silent = eqx.partition(noise, perturbed[1])
+    pad, shape = flow.stencil.pad, (y0.shape[0], y0.shape[1] + 2 * lanes)
 
-    kept = jnp.zeros((length * rows, width), y0.dtype)
-    kept = jax.lax.dynamic_update_slice(kept, y0, (0, 0))
+    # One state a row: a copy is then one loop, which XLA vectorises. It is kept between
+    # its ghosts, as the step needs it anyway: XLA makes the two paddings one.
+    def keep(kept, y, i):
+        return jax.lax.dynamic_update_slice_in_dim(kept, pad(y).reshape(1, -1), i, 0)
 
     def replay(i, carry):
-        y, kept, place = carry
-        y = _step(flow, noise, t0 + i.astype(t0.dtype), y, weights)
-        kept = jax.lax.dynamic_update_slice_in_dim(kept, y, place, 0)
-        return y, kept, place + rows
+        y, kept = carry
+        kept = keep(kept, y, i)
+        return _step(flow, noise, t0 + i.astype(t0.dtype), y, weights), kept
 
-    _, kept, _ = jax.lax.fori_loop(0, count - 1, replay, (y0, kept, jnp.int32(rows)))
+    kept = jnp.zeros((length, math.prod(shape)), y0.dtype)
+    y, kept = jax.lax.fori_loop(0, count - 1, replay, (y0, kept))
+    kept = keep(kept, y, count - 1)
 
     def back(i, carry):
-        total, maps, (slopes, loudness), page = carry
+        total, maps, loudness, page = carry
         # Copied out first, into a page of its own: XLA vectorises no kernel that reads
-        # from a place known only at run time. Its odd row keeps it from being removed.
-        y = jax.lax.dynamic_slice_in_dim(kept, (count - 1 - i) * rows, rows)
-        page = jax.lax.dynamic_update_slice(page, y, (0, 0))
-        y = page[:rows]
+        # from a place known only at run time. Its odd end keeps it from being removed.
+        row = jax.lax.dynamic_slice_in_dim(kept, count - 1 - i, 1)
+        page = jax.lax.dynamic_update_slice(page, row[0], (0,))
+        padded = page[:-1].reshape(shape)
+        y = padded[:, lanes:-lanes]
         if jax.tree.leaves(loud):
             t = t0 + (count - 1 - i).astype(t0.dtype)
             kick = lambda part: _kick(eqx.combine(part, silent), t, y)  # noqa: E731
             _, pull = eqx.filter_vjp(kick, loud)
             loudness = jax.tree.map(jnp.add, loudness, pull(total)[0])
         scaled, last = total, len(weights) - 1
-        states = _stages(flow, y, weights[:-1])
+        states = [padded, *map(pad, _stages(flow, y, weights[:-1])[1:])]
         for j, state in reversed(list(enumerate(states))):
             scaled = scaled if j == last else weights[j] * scaled
-            if jax.tree.leaves(varied):
-                _, pull = eqx.filter_vjp(
-                    lambda part, state=state: eqx.combine(part, fixed)(0.0, state),
-                    varied,
-                )
-                slopes = jax.tree.map(jnp.add, slopes, pull(scaled)[0])
-            new, _ = eqx.partition(flow.local_slopes(state, scaled), local)
-            maps = jax.tree.map(jnp.add, maps, new)
             # Every stage passes on what it was given to the start of the step too; to
             # the last one, whose weight is 1, the start is its own.
-            pulled = flow.pull(state, scaled)
+            pulled, slopes = flow.pull(state, scaled)
+            slopes = eqx.filter(slopes, perturbed[0])
+            maps = jax.tree.map(jnp.add, maps, slopes)
             gained = pulled - scaled
             total = pulled if j == last else total + gained
             scaled = gained
-        return total, maps, (slopes, loudness), page
+        return total, maps, loudness, page
 
     # Maps are summed once, in the end: a sum at every step costs more than the step.
-    site = jnp.zeros((rows // 4, width), y0.dtype)
-    maps = jax.tree.map(lambda wanted: site if wanted else None, local)
-    page = jnp.zeros((rows + 1, width), y0.dtype)
-    slopes = jax.tree.map(jnp.zeros_like, (varied, loud))
-    begin = cotangent, maps, slopes, page
-    cotangent, maps, slopes, _ = jax.lax.fori_loop(0, count, back, begin)
-    return _with_local(slopes[0], maps, flow), slopes[1], cotangent
-
-
-def _tell_local(perturbed) -> tuple[LocalSlopes, Any]:
-    """Which local coefficients of a flow vary, and a flow of flags without them."""
-    local = LocalSlopes(*_local(perturbed))
-    return local, eqx.tree_at(_local, perturbed, replace_fn=lambda _: False)
-
-
-def _with_local(slopes, maps: LocalSlopes, flow: Flow):
-    """Slopes of a flow, with those of its local coefficients summed up from maps."""
-    summed = jax.tree.map(
-        lambda a, c: None if a is None else _sum_to(a, c.shape),
-        list(maps),
-        _local(flow),
-        is_leaf=lambda x: x is None,
-    )
-    return eqx.tree_at(_local, slopes, summed, is_leaf=lambda x: x is None)
-
-
-def _local(flow) -> list:
-    return [getattr(flow, name) for name in LocalSlopes._fields]
+    _, like = eqx.filter_eval_shape(flow.pull, pad(y0), cotangent)
+    like = eqx.filter(like, perturbed[0])
+    maps = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), like)
+    page = jnp.zeros(math.prod(shape) + 1, y0.dtype)
+    begin = cotangent, maps, jax.tree.map(jnp.zeros_like, loud), page
+    cotangent, maps, loudness, _ = jax.lax.fori_loop(0, count, back, begin)
+    varied = eqx.filter(flow, perturbed[0])
+    slopes = jax.tree.map(lambda a, c: _sum_to(a, c.shape), maps, varied)
+    return slopes, loudness, cotangent
 
 
 def _sum_to(a: Float[Array, "nx width"], shape: tuple[int, ...]) -> Array:

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from gl15.physics._lanes import Packed, Pair, split, spread
+from gl15.physics._lanes import Packed, Padded, Pair, split, spread
 from gl15.physics._links import Links
 
 
@@ -66,6 +66,14 @@ class Stencil(eqx.Module):
             lanes,
         )
 
+    def pad(self, state: Packed) -> Padded:
+        """A state between ghost columns: zero, or on the torus the other edge's."""
+        first, last = state[:, : self.lanes], state[:, -self.lanes :]
+        if self.seam is None:
+            first, last = jnp.zeros_like(first), jnp.zeros_like(last)
+        padded = jnp.concatenate([last, state, first], 1)
+        return jax.lax.optimization_barrier(padded)
+
     def sweep(self, state: Packed, body: Body) -> Packed:
         """Apply `body` at every site, and write the result over the state.
 
@@ -77,7 +85,7 @@ class Stencil(eqx.Module):
             The new state.
         """
         nx = state.shape[0] // 4
-        padded = jax.lax.optimization_barrier(self._with_ghost_columns(state))
+        padded = self.pad(state)
         for rows in (slice(0, 1), slice(1, nx - 1), slice(nx - 1, nx)):
             parts = self._run(split(padded), rows, nx, state.shape[1], body)
             for i, part in enumerate(parts):
@@ -85,11 +93,43 @@ class Stencil(eqx.Module):
                 state = jax.lax.dynamic_update_slice(state, part, place)
         return state
 
-    def _with_ghost_columns(self, a: Float[Array, "nx width"]):
-        first, last = a[:, : self.lanes], a[:, -self.lanes :]
-        if self.seam is None:
-            first, last = jnp.zeros_like(first), jnp.zeros_like(last)
-        return jnp.concatenate([last, a, first], 1)
+    def slopes(
+        self,
+        state: Padded,
+        cotangent: Padded,
+        mix: Callable[[tuple[Pair, Pair]], tuple[Pair, Pair]],
+    ) -> "Stencil":
+        r"""What the links gain, link by link, in reverse mode.
+
+        Args:
+            state: the bands that are summed over neighbours, between ghost columns.
+            cotangent: of what is made of the sums, between ghost columns.
+            mix: makes of it the cotangents of each band's sums, column by column.
+
+        Returns:
+            A stencil of maps. The backward links are the forward ones, a column on:
+            what both gain is with the latter.
+        """
+        bands = split(state), split(cotangent)
+        every, columns = slice(None), slice(self.lanes, -self.lanes)
+
+        def gained(near: tuple[slice, slice], far: tuple[slice, slice]) -> Pair:
+            psi, c = jax.tree.map(lambda part: part[near], bands)
+            psi_far, c_far = jax.tree.map(lambda part: part[far], bands)
+            pairs = zip(psi, mix(c), psi_far, mix(c_far), strict=True)
+            return functools.reduce(_add, (_slope(*four) for four in pairs))
+
+        return Stencil(
+            x=None
+            if self.x is None
+            else gained((slice(None, -1), columns), (slice(1, None), columns)),
+            seam=None
+            if self.seam is None
+            else gained((slice(-1, None), columns), (slice(0, 1), columns)),
+            forward=gained((every, columns), (every, slice(2 * self.lanes, None))),
+            backward=jax.tree.map(jnp.zeros_like, self.backward),
+            lanes=self.lanes,
+        )
 
     def _run(self, padded, rows: slice, nx: int, width: int, body: Body):
         b = self.lanes
@@ -148,3 +188,11 @@ def _times(u: Pair, a: Pair) -> Pair:
 
 def _times_conjugate(u: Pair, a: Pair) -> Pair:
     return u[0] * a[0] + u[1] * a[1], u[0] * a[1] - u[1] * a[0]
+
+
+def _slope(a: Pair, c: Pair, a_far: Pair, c_far: Pair) -> Pair:
+    r"""Slope of $c \cdot U a_\mathrm{far} + c_\mathrm{far} \cdot U^* a$ in $U$."""
+    return (
+        c[0] * a_far[0] + c[1] * a_far[1] + c_far[0] * a[0] + c_far[1] * a[1],
+        c[1] * a_far[0] - c[0] * a_far[1] + c_far[0] * a[1] - c_far[1] * a[0],
+    )

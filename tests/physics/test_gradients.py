@@ -1,12 +1,21 @@
 """Gradients through the evolution: reverse and forward mode, against exact values."""
 
 import diffrax
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gl15.physics import evolve, exact, Lattice, TDGL, TwoBand
+from gl15.physics import (
+    evolve,
+    evolve_batch,
+    exact,
+    Lattice,
+    Links,
+    TDGL,
+    TwoBand,
+)
 
 
 SHAPE = (6, 5)
@@ -121,3 +130,69 @@ def test_gradient_of_linear_growth_is_that_of_its_closed_form(value_and_grad):
         )
         found = gradient[NAMES.index(name)]
         np.testing.assert_allclose(found, expected, rtol=1e-11, err_msg=name)
+
+
+def sample(draw, boundary, gauge, drag, seed=0):
+    """A sample of maps and of links of any gauge, or in the Landau gauge; a state."""
+    lattice = Lattice(SHAPE, spacing=0.5, boundary=boundary)
+    numbers = jnp.real(draw(6, *SHAPE, seed=seed))
+    links = lattice.links(lattice.field_from_quanta(1))
+    if gauge == "any":
+        links = Links.from_phases(6 * numbers[:2], periodic=not lattice.is_open)
+    material = TwoBand(
+        diffusion=(jnp.asarray(3.0), jnp.asarray(1.0)),
+        alpha=(numbers[2] - 1, numbers[3] - 0.7),
+        beta=(numbers[4] + 1, jnp.asarray(1.3)),
+        josephson=numbers[5] + 0.8,
+        drag=jnp.asarray(drag) if drag else 0.0,
+    )
+    return TDGL(lattice, material, links=links), 3 * draw(2, *SHAPE, seed=seed + 1)
+
+
+def gradient(run, weights):
+    """Gradient of a number made of where a run ends, in every array given to it."""
+
+    def score(values):
+        end = run(*values)
+        return jnp.sum(jnp.real(weights * end) + weights.imag * jnp.abs(end) ** 2)
+
+    return eqx.filter_jit(eqx.filter_grad(score))
+
+
+def plain(tdgl, psi0):
+    """Seven steps, which JAX transposes one by one."""
+    step = lambda psi, _: (psi + DT * tdgl(0.0, psi), None)  # noqa: E731
+    return jax.lax.scan(step, psi0, length=7)[0]
+
+
+@pytest.mark.parametrize(
+    ("boundary", "gauge", "drag"), [("open", "any", 0.0), ("periodic", "Landau", 0.3)]
+)
+def test_reverse_pass_of_runs_is_the_transpose_of_their_steps(
+    draw, boundary, gauge, drag
+):
+    def runs(*values):  # of three steps, three, and one
+        return evolve(*values, t1=7 * DT, dt=DT).ys[-1]
+
+    values, weights = sample(draw, boundary, gauge, drag), draw(2, *SHAPE, seed=3)
+    ours = jax.tree.leaves(gradient(runs, weights)(values))
+    steps = jax.tree.leaves(gradient(plain, weights)(values))
+    assert len(ours) == len(jax.tree.leaves(eqx.filter(values, eqx.is_array)))
+    for found, expected in zip(ours, steps, strict=True):
+        scale = np.abs(expected).max()
+        assert scale > 1e-4
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12 * scale)
+
+
+def test_gradients_side_by_side_are_those_of_each(draw):
+    def runs(*values):
+        return evolve_batch(*values, t1=7 * DT, dt=DT).ys[-1]
+
+    weights = draw(2, *SHAPE, seed=5)
+    samples = [sample(draw, "periodic", "any", 0.3, seed) for seed in (0, 2)]
+    stack = lambda *trees: jax.tree.map(lambda *a: jnp.stack(a), *trees)  # noqa: E731
+    found = gradient(runs, weights)(stack(*samples))
+    expected = stack(*map(gradient(plain, weights), samples))
+    leaves = zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True)
+    for leaf, of_each in leaves:
+        np.testing.assert_allclose(leaf, of_each, rtol=0, atol=1e-12)
