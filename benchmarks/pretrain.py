@@ -1,7 +1,8 @@
 """Train the estimators that gl15 ships, from a key, and report what they are worth.
 
     python benchmarks/pretrain.py --name eta
-    python benchmarks/pretrain.py --name eta-B-nu --plan.reserve 3000 --plan.test 1000
+    python benchmarks/pretrain.py --name eta-B-nu --plan.weight-decay 1.2 \
+        --plan.reserve 3000 --plan.test 1000
 
 simulates (resumed if interrupted), trains, calibrates on pairs kept apart, measures on
 fresh images, and writes `<out>/<name>.npz` with its provenance and report inside.

@@ -2,14 +2,14 @@
 
     python benchmarks/transfer.py --out runs/transfer
 
-holds the shipped estimator against images of other kinds; trains one on samples of 32
-to 256 sites a side, open and torus, with noise of unknown level; and adapts both to a
-few images of yet another kind. Simulations are kept and resumed.
+holds the shipped estimator against images of other kinds, calibrates it for them and
+adapts it to them; trains one on samples of 32 to 256 sites a side, open and torus, with
+noise of unknown level; and adapts both to a few images of yet another kind. Simulations
+are kept and resumed.
 """
 
 import dataclasses
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +17,17 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import numpyro.distributions as dist
 import tyro
+from _kinds import ADAPTABLE, camera, noisy, PRIOR, SHOWN, TRAINED, UNSEEN
 from _report import show
 
 import gl15
-from gl15.diagnostics._misspecification import p_values
+from gl15.diagnostics import p_values
 from gl15.inference import calibrate, fine_tune, NearMisses, Summarised
-from gl15.instruments import Chain, Detector
-from gl15.simulation import concatenate, Disorder, Instrumented, Randomised
+from gl15.simulation import concatenate
 
 
-PRIOR = gl15.Prior({"eta": dist.Uniform(0.0, 1.5)})
 FILE = "randomised.npz"
-NOISE = dist.LogUniform(1e-3, 3e-2)  # of every channel; densities are of order 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,78 +40,6 @@ class Plan:
     steps: int = 2_500
     batch_size: int = 512
     few: int = 1_000  # pairs for fine tuning, a quarter of them to calibrate
-
-
-def sample(
-    sites: int = 64,
-    boundary: Any = "open",
-    *,
-    spacing: float = 0.5,
-    stages: int = 5,
-    **options: Any,
-) -> gl15.VortexSimulator:
-    """The main job's material; on a torus the nearest field that it carries."""
-    lattice = gl15.Lattice((sites, sites), spacing=spacing, boundary=boundary)
-    field = 0.04
-    if boundary == "periodic":
-        quanta = round(float(lattice.flux_quanta(field)))
-        field = float(lattice.field_from_quanta(quanta))
-    quick = {"dt": 0.05, "solver": gl15.RungeKuttaChebyshev(stages=stages)}
-    return gl15.VortexSimulator(
-        lattice,
-        gl15.TwoBand(diffusion=(4.0, 1.0)),
-        field=field,
-        **{**quick, **options},
-    )
-
-
-def finer() -> Instrumented:
-    """The main job's sample simulated at half the spacing, on pixels of the usual size.
-
-    The quench is white noise: of the same strength per area at twice the amplitude.
-    """
-    fine = sample(128, spacing=0.25, stages=10, amplitude=1.0)
-    return Instrumented(fine, Detector(pixel_size=0.5))
-
-
-def noisy(simulator: Any) -> Randomised:
-    """The same with noise of an unknown level."""
-    seen = Instrumented(simulator, Detector())
-    return Randomised(
-        seen, {"noise": NOISE}, where={"noise": lambda s: s.instrument.readout_noise}
-    )
-
-
-# What the shipped estimator is shown.
-SHOWN: dict[str, Callable[[], Any]] = {
-    "64, as in training": lambda: sample(64),
-    "128": lambda: sample(128),
-    "128 at half the spacing, resampled": finer,
-    "64, torus, 7 quanta": lambda: sample(64, "periodic"),
-    "128, torus, 26 quanta": lambda: sample(128, "periodic"),
-    "thermal noise, T = 0.001": lambda: sample(dt=0.01, solver=None, temperature=1e-3),
-    "disorder of 0.1, length 1": lambda: sample(disorder=Disorder(0.1, 1.0)),
-    "detector noise 0.003": lambda: Instrumented(
-        sample(), Detector(readout_noise=3e-3)
-    ),
-}
-
-# What the randomised estimator is trained on: simulator, share of `pairs`.
-TRAINED: dict[str, tuple[Callable[[], Any], float]] = {
-    "32 open": (lambda: sample(32), 0.8),
-    "64 open": (lambda: sample(64), 1.2),
-    "64 torus": (lambda: sample(64, "periodic"), 0.8),
-    "128 open": (lambda: sample(128), 0.6),
-    "128 torus": (lambda: sample(128, "periodic"), 0.4),
-    "256 open": (lambda: sample(256), 0.2),
-    "64 resampled": (finer, 0.4),
-}
-
-# What it has not seen: other pairs of size and boundary.
-UNSEEN: dict[str, Callable[[], Any]] = {
-    "96 open": lambda: sample(96),
-    "256 torus": lambda: sample(256, "periodic"),
-}
 
 
 def main(
@@ -147,37 +72,62 @@ def main(
             if name in for_kind:
                 found["calibrated for the kind"][name] = measured(for_kind[name], test)
     if "shipped" in only:
-        found |= shown(plan, out)
+        found |= shown(plan, out, jax.random.fold_in(key, 3))
     if "tuned" in only:
         found["tuned"] = tuned(plan, out, jax.random.fold_in(key, 2))
     show(**found)
 
 
-def shown(plan: Plan, out: Path) -> dict[str, Any]:
-    """The shipped estimator, and the randomised one, on the same images."""
+def shown(plan: Plan, out: Path, key) -> dict[str, Any]:
+    """The shipped estimator as it is, calibrated and adapted; the randomised one."""
     both = {"shipped": gl15.load_pretrained("eta")}
+    network = gl15.inference.bare(both["shipped"])
     if (out / FILE).exists():
         both["randomised, clean images"] = gl15.load(out / FILE)
-    found: dict[str, dict[str, Any]] = {label: {} for label in (*both, "recalibrated")}
+    labels = (*both, "calibrated", "adapted")
+    found: dict[str, dict[str, Any]] = {label: {} for label in labels}
     for name, make in SHOWN.items():
         test = images(name, make(), plan, out)
         for label, estimator in both.items():
             found[label][name] = measured(estimator, test)
-        found["recalibrated"][name] = recalibrated(test)
+        if name not in ADAPTABLE:
+            continue
+        start = time.perf_counter()
+        few = gl15.simulate(
+            Summarised(make(), network.encoder), PRIOR, plan.few, key=key
+        )
+        simulated = time.perf_counter()
+        tuned, calibrated = adapted(network, few, key)
+        seconds = {
+            "simulate": simulated - start,
+            "adapt": time.perf_counter() - simulated,
+        }
+        found["calibrated"][name] = measured(calibrated, test)
+        found["adapted"][name] = {**measured(tuned, test), **rounded(seconds)}
     return found
 
 
-def recalibrated(test: gl15.Ensemble) -> dict[str, float]:
-    """The shipped network calibrated on half of the images, held against the others."""
-    half, network = len(test) // 2, innermost(gl15.load_pretrained("eta"))
-    return measured(mended(network, test[:half], jax.random.key(0)), test[half:])
+def adapted(estimator: Any, pairs: gl15.Ensemble, key) -> tuple[Any, Any]:
+    """Adapted to three quarters of the pairs; and only calibrated, on the last one.
 
-
-def innermost(estimator: Any) -> Any:
-    """The network within what calibrates and guards it."""
-    while hasattr(estimator, "estimator"):
-        estimator = estimator.estimator
-    return estimator
+    First what reads the features learns, at full pace: the way into the rest is then
+    short, and slow steps and an average over them do not undo what training knew.
+    """
+    kept, held = pairs[len(pairs) // 4 :], pairs[: len(pairs) // 4]
+    head_key, whole_key, mend_key = jax.random.split(key, 3)
+    options = {"loss": NearMisses(), "progress": False}
+    tuned, _ = fine_tune(
+        estimator,
+        kept,
+        key=head_key,
+        freeze_encoder=True,
+        learning_rate=1e-3,
+        **options,
+    )
+    tuned, _ = fine_tune(
+        tuned, kept, key=whole_key, learning_rate=5e-5, averaging=0.98, **options
+    )
+    return mended(tuned, held, mend_key), mended(estimator, held, mend_key)
 
 
 def images(label: str, simulator: Any, plan: Plan, out: Path) -> gl15.Ensemble:
@@ -239,15 +189,14 @@ def _features(estimator: Any, summaries: jax.Array) -> jax.Array:
 
 def tuned(plan: Plan, out: Path, key) -> dict[str, Any]:
     """Few pairs of a camera with drift and noise: adapted, and from scratch."""
-    camera = Chain([Detector(drift=(0.4, 0.0), readout_noise=0.01)])
-    simulator = Instrumented(sample(), camera)
+    simulator = camera()
     pair_key, scratch_key, fit_key, mend_key = jax.random.split(key, 4)
     pairs = gl15.simulate(simulator, PRIOR, plan.few, key=pair_key)
     tests = images("camera", simulator, plan, out)
     kept, held = pairs[plan.few // 4 :], pairs[: plan.few // 4]
 
     guarded = gl15.load_pretrained("eta")
-    shipped = innermost(guarded)
+    shipped = gl15.inference.bare(guarded)
     found = {"shipped, as it is": measured(guarded, tests)}
     bases = {"shipped": shipped}
     if (out / FILE).exists():
@@ -255,11 +204,13 @@ def tuned(plan: Plan, out: Path, key) -> dict[str, Any]:
         found["randomised, as it is"] = measured(bases["randomised"], tests)
     for name, base in bases.items():
         for standardize in (False, True):
-            adapted, _ = fine_tune(
+            one, _ = fine_tune(
                 base, kept, key=fit_key, loss=NearMisses(), standardize=standardize
             )
             label = f"{name}, adapted" + (", standardised anew" if standardize else "")
-            found[label] = measured(mended(adapted, held, mend_key), tests)
+            found[label] = measured(mended(one, held, mend_key), tests)
+        label = f"{name}, adapted in two steps"
+        found[label] = measured(adapted(base, pairs, fit_key)[0], tests)
     fresh = gl15.RatioEstimator(
         PRIOR, gl15.JetEncoder(key=scratch_key), head="quadratic", key=scratch_key
     )
@@ -294,9 +245,14 @@ def measured(estimator: Any, test: gl15.Ensemble) -> dict[str, float]:
     if hasattr(estimator, "detector"):
         p = p_values(estimator, estimator.detector, test.x)
         found |= {"p < 0.01": np.mean(p < 0.01), "warned": np.mean(p < 0.001)}
-    found = {name: round(float(value), 4) for name, value in found.items()}
+    found = rounded(found)
     print(found, flush=True)
     return found
+
+
+def rounded(figures: dict[str, Any]) -> dict[str, float]:
+    """To four digits after the point."""
+    return {name: round(float(value), 4) for name, value in figures.items()}
 
 
 if __name__ == "__main__":

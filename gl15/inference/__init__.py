@@ -5,13 +5,15 @@ from gl15.inference._calibration.calibrated import Calibrated as Calibrated
 from gl15.inference._calibration.detector import (
     Detector as Detector,
     Directions as Directions,
-    Guarded as Guarded,
     Line as Line,
+)
+from gl15.inference._calibration.guarded import (
+    Guarded as Guarded,
     MisspecificationWarning as MisspecificationWarning,
 )
+from gl15.inference._encoders.encoder import AbstractEncoder as AbstractEncoder
 from gl15.inference._encoders.jet_encoder import JetEncoder as JetEncoder
 from gl15.inference._encoders.networks import (
-    AbstractEncoder as AbstractEncoder,
     ConvEncoder as ConvEncoder,
     MLPEncoder as MLPEncoder,
 )
@@ -33,6 +35,7 @@ from gl15.inference._estimators.peaks import Peaks as Peaks
 from gl15.inference._estimators.standardization import (
     Standardization as Standardization,
 )
+from gl15.inference._estimators.wrapper import bare as bare
 from gl15.inference._files.files import (
     describe as describe,
     fingerprint as fingerprint,

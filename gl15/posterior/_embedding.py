@@ -2,7 +2,6 @@
 
 import functools
 import math
-import warnings
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -12,13 +11,12 @@ import jax.numpy as jnp
 from jax.core import Tracer
 from jaxtyping import Array, Float
 
-from gl15.inference import MisspecificationWarning
+from gl15.inference._calibration.guarded import warn_if_unusual
 from gl15.posterior._protocol import LogRatio
 from gl15.simulation import Observation
 
 
 _CHUNK = 64  # images embedded at once
-_UNUSUAL = 1e-3  # p-value below which an image is spoken of
 
 
 def embed_once(
@@ -95,21 +93,5 @@ def checked(
     with _now():
         for one in image.reshape(math.prod(lead), *image.shape[len(lead) :]):
             check(one)
-            _warn_if_unusual(estimator, one)
+            warn_if_unusual(estimator, one)
     return image
-
-
-def _warn_if_unusual(estimator: LogRatio, image: Float[Array, "..."]) -> None:
-    p_value = getattr(estimator, "p_value", None)
-    arrays = [leaf for leaf in jax.tree.leaves(estimator) if eqx.is_array(leaf)]
-    if p_value is None or any(isinstance(leaf, Tracer) for leaf in arrays):
-        return
-    p = float(p_value(image))
-    if p < _UNUSUAL:
-        warnings.warn(
-            f"`x` is unlike the images that this estimator learned from (p = {p:.1g}):"
-            " its posterior is an extrapolation. Compare noise, resolution, sample and "
-            "field with those of the simulations, or train on images like this one.",
-            MisspecificationWarning,
-            stacklevel=4,
-        )

@@ -40,7 +40,7 @@ class Observation(eqx.Module):
         if bad:
             raise ValueError(
                 f"`x` holds {bad} values that are NaN or infinite, of {self.x.size}; "
-                "mend or crop the image first."
+                "mend the image first."
             )
 
 

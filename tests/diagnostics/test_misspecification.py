@@ -12,7 +12,7 @@ import scipy.stats
 
 import gl15
 from gl15.diagnostics import misspecification, p_values
-from gl15.inference import Guarded, MisspecificationWarning
+from gl15.inference import calibrate, Guarded, MisspecificationWarning
 
 
 N = 24
@@ -61,6 +61,15 @@ def test_p_values_of_like_images_are_uniform(guarded):
         p_values(guarded.estimator, guarded.detector, images(5, 2).x),
         atol=2e-3,
     )
+
+
+def test_calibration_leaves_the_guard_around_it(guarded):
+    found = calibrate(guarded, images(60, 7), key=jax.random.key(3), points=40)
+    assert isinstance(found, Guarded) and found.estimator.weights.any()
+    usual, noisy = images(1, 2).x[0], images(1, 3, noise=0.3).x[0]
+    assert found.p_value(usual) == guarded.p_value(usual)
+    with pytest.warns(MisspecificationWarning):
+        gl15.grid_posterior(found, noisy)
 
 
 OTHERS = {

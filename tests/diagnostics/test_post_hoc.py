@@ -12,6 +12,7 @@ from gl15.inference import calibrate, Calibrated
 from gl15.inference._calibration.calibrate import thinned
 from gl15.inference._calibration.correction import Table
 from gl15.posterior import grid_posterior
+from gl15.simulation import Ensemble
 
 
 @pytest.fixture(scope="module", name="pairs")
@@ -86,6 +87,17 @@ def test_a_shifted_posterior_is_moved_back(one, pairs):
     assert abs(bias) < 0.01
 
 
+@pytest.mark.parametrize("shift", [0.0, 0.05])
+def test_truths_ten_widths_away_are_found_again(one, pairs, shift):
+    # Newton's steps from no correction would end at negative temperatures.
+    found = mended(one.spoiled(sharpness=100.0, shift=shift), pairs[0])
+    summary, exact = (summarize(e, pairs[1]) for e in (found, one.exact))
+    assert uniform(summary.rank["eta"], 1500)
+    assert float(exact.log_prob.mean() - summary.log_prob.mean()) < 0.05
+    # What it was fitted with is what it gives.
+    np.testing.assert_allclose(found.after, summary.log_prob.mean(), atol=0.1)
+
+
 def test_what_is_right_is_left_alone(one, pairs):
     found = mended(one.exact, pairs[0])
     exact, after = (summarize(e, pairs[1]).log_prob.mean() for e in (one.exact, found))
@@ -135,6 +147,10 @@ def test_pairs_that_do_not_serve_are_refused(one, pairs):
     few.theta["eta"] = few.theta["eta"] + 2.0
     with pytest.raises(ValueError, match="outside the support"):
         mended(one.exact, few)
+    few = one.pairs(60, jax.random.key(0))
+    spoiled = Ensemble(few.theta, few.x.at[7].set(jnp.nan))
+    with pytest.raises(ValueError, match="`held_out.x` .* not finite, .* index 7"):
+        mended(one.exact, spoiled)
 
 
 def test_nodes_that_stand_for_all_have_finite_weights():

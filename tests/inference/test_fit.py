@@ -234,9 +234,10 @@ def test_averaged_weights_are_between_those_of_the_steps():
     )
     last, _ = once()
     average, history = once(averaging=0.75)
+    # One step taken: the decay is 1/10, not 3/4 yet.
     prepared = eqx.tree_at(lambda e: e.standardization, START, last.standardization)
     expected = jax.tree.map(
-        lambda a, b: 0.75 * a + 0.25 * b if eqx.is_array(a) else a, prepared, last
+        lambda a, b: 0.1 * a + 0.9 * b if eqx.is_array(a) else a, prepared, last
     )
     for found, leaf in zip(
         jax.tree.leaves(eqx.filter(average, eqx.is_array)),

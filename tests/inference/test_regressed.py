@@ -71,6 +71,27 @@ def test_training_leaves_the_regression_and_a_file_keeps_it(pairs, encoder, tmp_
     np.testing.assert_array_equal(ratio(read), ratio(trained))
 
 
+def test_members_keep_the_regression_and_a_file_keeps_them(pairs, encoder, tmp_path):
+    estimator = gl15.RatioEstimator(PRIOR, encoder, key=jax.random.key(1))
+    members = gl15.inference.EstimatorEnsemble(estimator, 2, key=jax.random.key(3))
+    trained, _ = gl15.fit(
+        members,
+        pairs,
+        key=jax.random.key(2),
+        steps=4,
+        batch_size=16,
+        weight_decay=0.5,
+        learning_rate=0.01,
+    )
+    for kept in trained.members.encoder.weights:
+        np.testing.assert_array_equal(kept, encoder.weights)
+    one, other = trained.members.encoder.encoder.mlp.layers[0].weight
+    assert not np.allclose(one, other)
+    gl15.save(tmp_path / "members.npz", trained)
+    read = gl15.load(tmp_path / "members.npz")
+    assert eqx.tree_equal(read.members, trained.members)
+
+
 def test_images_serve_as_well_as_their_summaries():
     encoder = gl15.SpectralEncoder(rings=1, key=jax.random.key(0))
     n = 2 * encoder.size

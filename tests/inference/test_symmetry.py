@@ -10,6 +10,7 @@ import numpyro.distributions as dist
 import pytest
 
 from gl15.inference import (
+    Calibrated,
     Contrastive,
     fine_tune,
     fit,
@@ -180,9 +181,11 @@ def test_a_few_pairs_of_another_kind_adapt_a_trained_estimator():
 
         return jax.vmap(one)(test.theta["a"], test.x).mean()
 
+    with pytest.raises(TypeError, match="Calibrated around .*`gl15.inference.bare"):
+        fit(Calibrated(trained), few, key=keys[5])
     for freeze in (False, True):
         tuned, history = fine_tune(
-            trained, few, key=keys[5], progress=False, freeze_encoder=freeze
+            Calibrated(trained), few, key=keys[5], progress=False, freeze_encoder=freeze
         )
         assert score(tuned) > max(score(trained), score(scratch)) + 0.01
         same = jax.tree.map(

@@ -2,6 +2,7 @@
 
 import functools
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 
 import gl15
 from gl15.inference import MLPEncoder, Standardization
+from gl15.inference._training.data import folded
 
 
 PRIOR = gl15.Prior({"a": dist.Uniform(-1.0, 1.0)})
@@ -57,6 +59,32 @@ def test_small_differences_are_learned_and_the_rotation_is_folded_away():
     assert gl15.summarize(found, fresh).error("a").mean() < 0.12
     plain, _ = quiet(untrained(), train, steps=600, loss=gl15.Contrastive(15))
     assert gl15.summarize(plain, fresh).error("a").mean() > 0.3
+
+
+@pytest.mark.parametrize("name", ["mlp", "spectral", "jet", "snapshots"])
+def test_the_rotation_may_become_part_of_every_linear_beginning(name):
+    jet = gl15.JetEncoder(width=4, features=3, key=KEY)
+    encoder = {
+        "mlp": MLPEncoder(5, key=KEY),
+        "spectral": gl15.SpectralEncoder(rings=3, key=KEY),
+        "jet": jet,
+        "snapshots": gl15.inference.SnapshotEncoder(jet, 2, width=4, key=KEY),
+    }[name]
+    assert encoder.begins_linear
+    estimator = gl15.RatioEstimator(PRIOR, encoder, key=KEY)
+    turn = jnp.roll(jnp.eye(encoder.size), 1, 0) * 0.5
+    turned = eqx.tree_at(
+        lambda e: e.standardization.rotation,
+        estimator,
+        turn,
+        is_leaf=lambda leaf: leaf is None,
+    )
+    z = 100 * jax.random.normal(KEY, (encoder.size,))
+    found, expected = (
+        one.features(one.standardization(z)) for one in (folded(turned), turned)
+    )
+    assert not np.allclose(expected, estimator.features(estimator.standardization(z)))
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
 
 
 def test_whitening_needs_a_linear_beginning_and_all_summaries():

@@ -16,11 +16,14 @@ from gl15.inference._calibration.correction import (
     statistics,
     Table,
 )
+from gl15.inference._calibration.guarded import Guarded
 
 
 _RIDGES = (3.0, 30.0, 300.0, 3e3)  # in units of what one image tells
 _FOLDS = 5
-_STEPS = 12
+_STEPS = 25
+_HALVINGS = 10
+_DOUBLINGS = 8
 _NUMBERS_AT_ONCE = 2**22
 _KEPT = 2048  # nodes of each table that are kept for the fit
 
@@ -33,7 +36,7 @@ def calibrate(
     degree: int | None = None,
     points: int | None = None,
     features: Float[Array, "n features"] | None = None,
-) -> Calibrated:
+) -> Calibrated | Guarded:
     r"""Correct the width and location of posteriors, fitted on held-out pairs.
 
     $$
@@ -62,12 +65,23 @@ def calibrate(
     Returns:
         The corrected estimator. Its `before` and `after` are the mean log posterior
         densities of truths, the latter cross-validated, `gain_error` the standard error
-        of their difference.
+        of their difference. Of a `Guarded` one, what is inside is corrected, and the
+        guard stays around it: the numbers are those of `.estimator` then.
 
     Raises:
-        ValueError: if there are fewer than 50 pairs, or their parameters are not those
-            of the estimator's prior.
+        ValueError: if there are fewer than 50 pairs, their parameters are not those
+            of the estimator's prior, or an image is not finite.
     """
+    if isinstance(estimator, Guarded):
+        inside = calibrate(
+            estimator.estimator,
+            held_out,
+            key=key,
+            degree=degree,
+            points=points,
+            features=features,
+        )
+        return Guarded(inside, estimator.detector)
     wrapper = Calibrated(estimator, degree=degree, points=points)
     prior = estimator.prior
     missing = [name for name in prior.names if name not in held_out.theta]
@@ -89,7 +103,7 @@ def calibrate(
         features = _embed(estimator, held_out.x)
     pairs = _Pairs(wrapper, theta, features)
     fold = np.asarray(jax.random.permutation(key, count)) % _FOLDS
-    starts = np.zeros(wrapper.weights.shape)
+    starts = pairs.begin()
     scores = {}
     for ridge in reversed(_RIDGES):  # each fit starts at a stiffer one's result
         starts = pairs.fit(ridge, starts, np.ones(count))
@@ -131,6 +145,17 @@ class _Pairs:
         """Gain of each pair."""
         return self._moments(weights)[0]
 
+    def begin(self) -> np.ndarray:
+        """No correction, or the one temperature above one that gains more.
+
+        Truths many widths away have such slopes that Newton's steps from no correction
+        lead to negative temperatures, and back.
+        """
+        tried = [np.zeros(self.stiffness.shape) for _ in range(_DOUBLINGS)]
+        for doublings, one in enumerate(tried):
+            one[0, 0] = 0.5**doublings - 1
+        return max(tried, key=lambda one: self.gains(one).sum())
+
     def fit(
         self, ridge: float, weights: np.ndarray, included: np.ndarray
     ) -> np.ndarray:
@@ -153,7 +178,7 @@ class _Pairs:
                 step * gradient
             ).sum() < 0.02:  # nats, of all pairs: far below their noise
                 break
-            for length in 0.5 ** np.arange(5):
+            for length in 0.5 ** np.arange(_HALVINGS):
                 found = self._moments(weights + length * step)
                 if (new := penalised(found[0], weights + length * step)) > value:
                     break
@@ -177,6 +202,12 @@ def _embed(estimator: Any, x: Any, size: int = 64) -> Array:
     for start in range(0, len(x), size):
         batch = jnp.asarray(x[start : start + size])
         estimator.check_image(batch[0])
+        finite = jnp.isfinite(batch).reshape(len(batch), -1).all(1)
+        if not finite.all():
+            raise ValueError(
+                f"`held_out.x` has values that are not finite, the first at index "
+                f"{start + int(jnp.argmin(finite))}; leave such images out."
+            )
         parts.append(_embed_batch(estimator, batch))
     return jnp.concatenate(parts)
 

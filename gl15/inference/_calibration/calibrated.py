@@ -14,13 +14,14 @@ from gl15.inference._calibration.correction import (
     posterior_table,
     statistics,
 )
+from gl15.inference._estimators.peaks import Peaks
 from gl15.inference._estimators.wrapper import AbstractWrapper
 from gl15.simulation import Theta
 
 
 _POINTS = {1: 512, 2: 64, 3: 24}
 _SHARPEST = 20.0
-_FLATTEST = 0.05
+_FLATTEST = 1e-3
 
 
 class Calibrated(AbstractWrapper):
@@ -136,6 +137,17 @@ class Calibrated(AbstractWrapper):
         extra = [table.mean, table.std, tilt, table.log_mean[None], log_z[None]]
         return jnp.concatenate([h, *extra]).astype(h.dtype)
 
+    def peaks(self, h: Float[Array, " features"]) -> Peaks | None:
+        """The peaks of the quadratic head within, uncorrected.
+
+        Args:
+            h: features of an observation, from `embed`.
+
+        Returns:
+            The peaks; None if there is no such head.
+        """
+        return super().peaks(h[: self._own(h)])
+
     def log_ratio(self, theta: Theta, h: Float[Array, " features"]) -> Float[Array, ""]:
         """Corrected log-ratio from features: the cheap part.
 
@@ -146,8 +158,7 @@ class Calibrated(AbstractWrapper):
         Returns:
             The log-ratio.
         """
-        d, count = len(self.prior.names), len(self.weights)
-        own = len(h) - (2 * d + count + 2)
+        d, own = len(self.prior.names), self._own(h)
         mean, std, tilt = jnp.split(h[own:-2], [d, 2 * d])
         inner = self.estimator.log_ratio(theta, h[:own]) - h[-2]
         scaled = self.prior.standardize(theta)
@@ -164,6 +175,10 @@ class Calibrated(AbstractWrapper):
         """
         scaled = self.prior.standardize(theta)
         return 1 / self._tilt(scaled)[0]
+
+    def _own(self, h: Float[Array, " features"]) -> int:
+        """How many of the features are those of the estimator within."""
+        return len(h) - (2 * len(self.prior.names) + len(self.weights) + 2)
 
     def _tilt(self, mean: Float[Array, " d"]) -> Float[Array, " statistics"]:
         tilt = self.weights @ polynomials(self.prior, mean, self.degree)

@@ -9,11 +9,6 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from gl15.inference._encoders.spectral import SpectralEncoder
-from gl15.inference._estimators.wrapper import AbstractWrapper
-
-
-class MisspecificationWarning(UserWarning):
-    """An image is unlike those that the estimator learned from."""
 
 
 class Directions(eqx.Module):
@@ -150,7 +145,9 @@ class Detector(eqx.Module):
         Returns:
             The score.
         """
-        return self.score_of(summary(estimator, x, self.view), estimator.embed(x))
+        # A calibration fitted later puts numbers of its own after the features.
+        h = estimator.embed(x)[: self.kinds[1].center.shape[0]]
+        return self.score_of(summary(estimator, x, self.view), h)
 
     def score_of(
         self, z: Float[Array, " size"], h: Float[Array, " features"]
@@ -186,42 +183,6 @@ class Detector(eqx.Module):
         n = len(self.scores)
         below: Int[Array, ""] = jnp.searchsorted(self.scores, self.score(estimator, x))
         return (1 + n - below) / (1 + n)
-
-
-class Guarded(AbstractWrapper):
-    """An estimator that knows the images of its training from others.
-
-    Posteriors of an image whose p-value is below 0.001 come with a
-    `MisspecificationWarning`; under `jit`, where images are traced, there is no check
-    and no cost. Guard last: other wrappers go inside.
-
-    Attributes:
-        estimator: the estimator.
-        detector: what tells images apart.
-    """
-
-    estimator: Any
-    detector: Detector
-
-    def config(self) -> dict[str, Any]:
-        """The arguments that build an estimator of this structure.
-
-        Returns:
-            The keyword arguments.
-        """
-        return {"estimator": self.estimator, "detector": self.detector}
-
-    @eqx.filter_jit
-    def p_value(self, x: Any) -> Float[Array, ""]:
-        """Share of reference images that are at least as unusual as this one.
-
-        Args:
-            x: an image.
-
-        Returns:
-            The p-value; small ones speak against the posterior of this image.
-        """
-        return self.detector.p_value(self.estimator, x)
 
 
 def summary(

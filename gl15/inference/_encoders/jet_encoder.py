@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from gl15.inference._encoders.cosine import cosine_spectra, RINGS
+from gl15.inference._encoders.encoder import AbstractEncoder
 from gl15.inference._encoders.jets import jet_size, jet_summary, to_sites
-from gl15.inference._encoders.networks import AbstractEncoder
 
 
 _FLOOR = 1e-3

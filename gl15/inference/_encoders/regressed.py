@@ -11,9 +11,9 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PRNGKeyArray
 
-from gl15.inference._encoders.networks import AbstractEncoder
+from gl15.inference._encoders.encoder import AbstractEncoder
 from gl15.simulation import Ensemble, Prior
 
 
@@ -36,7 +36,7 @@ class RegressedEncoder(AbstractEncoder):
         channels: channels of the image.
         size: length of the summary.
         features: length of the feature vector.
-        weights: $W$, one row after another.
+        weights: $W$.
     """
 
     encoder: AbstractEncoder
@@ -44,9 +44,10 @@ class RegressedEncoder(AbstractEncoder):
     channels: int = eqx.field(static=True)
     size: int = eqx.field(static=True)
     features: int = eqx.field(static=True)
-    # Flat: weight decay is for matrices.
-    weights: Float[Array, " entries"]
+    weights: Float[Array, "outputs size"]
     ndim: ClassVar[int] = 3
+    limit: ClassVar[float] = _FAR
+    fitted: ClassVar[tuple[str, ...]] = ("weights",)
 
     def __init__(self, encoder: AbstractEncoder, outputs: int):
         """An encoder whose regression predicts nothing yet; `regressed` fits one.
@@ -67,7 +68,18 @@ class RegressedEncoder(AbstractEncoder):
         self.outputs = outputs
         self.channels, self.size = encoder.channels, encoder.size
         self.features = encoder.features + outputs
-        self.weights = jnp.zeros(outputs * encoder.size)
+        self.weights = jnp.zeros((outputs, encoder.size))
+
+    def drawn_anew(self, key: PRNGKeyArray) -> "RegressedEncoder":
+        """The same regression beside an encoder with other initial weights.
+
+        Args:
+            key: JAX random key.
+
+        Returns:
+            The encoder.
+        """
+        return eqx.tree_at(lambda one: one.encoder, self, self.encoder.drawn_anew(key))
 
     def config(self) -> dict[str, Any]:
         """The arguments that build an encoder of this structure.
@@ -100,9 +112,8 @@ class RegressedEncoder(AbstractEncoder):
         Returns:
             The encoder's features, and the predictions.
         """
-        rows = self.weights.reshape(self.outputs, self.size)
-        known = rows.astype(summary.dtype) @ jnp.clip(summary, -_FAR, _FAR)
-        return jnp.append(self.encoder(summary), jax.lax.stop_gradient(known))
+        known = self.weights.astype(summary.dtype) @ summary
+        return jnp.append(self.encoder(summary), known)
 
 
 def regressed(
@@ -158,8 +169,8 @@ def regressed(
     weights = np.linalg.solve(gram + ridge * np.eye(size), products)
     scale = np.sqrt(np.einsum("io,ij,jo->o", weights, gram, weights))
     found = RegressedEncoder(encoder, targets.shape[1])
-    flat = jnp.asarray((weights / scale).T.ravel(), found.weights.dtype)
-    return eqx.tree_at(lambda one: one.weights, found, flat)
+    rows = jnp.asarray((weights / scale).T, found.weights.dtype)
+    return eqx.tree_at(lambda one: one.weights, found, rows)
 
 
 def _summaries(encoder: AbstractEncoder, pairs: Ensemble):

@@ -7,10 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from gl15.inference._encoders.networks import AbstractEncoder
-
-
-_FAR = 8.0  # standard deviations at which the network takes no further notice
+from gl15.inference._encoders.encoder import AbstractEncoder
 
 
 class SnapshotEncoder(AbstractEncoder):
@@ -36,6 +33,8 @@ class SnapshotEncoder(AbstractEncoder):
     features: int = eqx.field(static=True)
     mlp: eqx.nn.MLP
     ndim: ClassVar[int] = 3
+    limit: ClassVar[float] = 8.0
+    begins_linear: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -127,4 +126,4 @@ class SnapshotEncoder(AbstractEncoder):
         Returns:
             The features, `[features]`.
         """
-        return self.mlp(jnp.clip(summary, -_FAR, _FAR))
+        return self.mlp(summary)

@@ -4,7 +4,7 @@ import equinox as eqx
 import jax
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from gl15.inference._encoders.networks import AbstractEncoder
+from gl15.inference._encoders.encoder import AbstractEncoder
 from gl15.simulation import Simulator, Theta
 from gl15.simulation._simulator import Keys
 

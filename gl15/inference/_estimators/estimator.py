@@ -10,7 +10,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from gl15.inference._encoders.networks import AbstractEncoder
+from gl15.inference._encoders.encoder import AbstractEncoder
 from gl15.inference._estimators.branches import silent, two_branches
 from gl15.inference._estimators.limits import limits_of
 from gl15.inference._estimators.peaks import Peaks
@@ -295,5 +295,5 @@ class RatioEstimator(eqx.Module):
             if bad:
                 raise ValueError(
                     f"`x` holds {bad} values that are NaN or infinite, of "
-                    f"{np.size(x)}; mend or crop the image first."
+                    f"{np.size(x)}; mend the image first."
                 )

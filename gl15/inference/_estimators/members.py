@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from gl15.inference._encoders.networks import AbstractEncoder
+from gl15.inference._encoders.encoder import AbstractEncoder
 from gl15.inference._estimators.estimator import RatioEstimator
 from gl15.inference._estimators.peaks import Peaks
 from gl15.inference._estimators.standardization import Standardization
@@ -272,7 +272,7 @@ def _like(estimator: RatioEstimator) -> Callable[[PRNGKeyArray], RatioEstimator]
 
     def make(key: PRNGKeyArray) -> RatioEstimator:
         one, two = jax.random.split(key)
-        fresh = type(encoder)(**encoder.config(), key=one)
+        fresh = encoder.drawn_anew(one)
         return RatioEstimator(prior, fresh, **config, key=two)
 
     return make

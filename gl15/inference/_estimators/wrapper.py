@@ -5,6 +5,7 @@ from typing import Any
 import equinox as eqx
 from jaxtyping import Array, Float
 
+from gl15.inference._estimators.peaks import Peaks
 from gl15.simulation import Prior, Theta
 
 
@@ -77,6 +78,18 @@ class AbstractWrapper(eqx.Module):
         """
         return self.estimator.log_ratio(theta, h)
 
+    def peaks(self, h: Float[Array, " features"]) -> Peaks | None:
+        """The peaks of the quadratic head within, where proposals are drawn from.
+
+        Args:
+            h: features of an observation, from `embed`.
+
+        Returns:
+            The peaks; None if there is no such head.
+        """
+        inside = getattr(self.estimator, "peaks", None)
+        return None if inside is None else inside(h)
+
     def check_image(self, x: Any, **known: Any) -> None:
         """Refuse an observation that the estimator within was not trained for.
 
@@ -88,3 +101,17 @@ class AbstractWrapper(eqx.Module):
             ValueError: if the observation does not suit the estimator.
         """
         self.estimator.check_image(x, **known)
+
+
+def bare(estimator: Any) -> Any:
+    """What is inside a calibration, a guard and the like: what was trained.
+
+    Args:
+        estimator: an estimator.
+
+    Returns:
+        The estimator within; itself if it is none of these.
+    """
+    while isinstance(estimator, AbstractWrapper):
+        estimator = estimator.estimator
+    return estimator

@@ -5,6 +5,7 @@ from typing import Any, TypeVar
 
 from jaxtyping import PRNGKeyArray
 
+from gl15.inference._estimators.wrapper import bare
 from gl15.inference._losses.losses import AbstractLoss, Contrastive
 from gl15.inference._training.fit import fit, History
 from gl15.simulation import Ensemble, StoredEnsemble
@@ -35,6 +36,10 @@ def fine_tune(
     with many contrasts, and stops when the held-out pairs no longer gain. With very
     few pairs freeze the encoder: then only what reads the features adapts.
 
+    Of an estimator that is calibrated or guarded, such as `load_pretrained` gives, what
+    is inside is adapted and returned: calibration and guard were those of the old kind
+    of image. `calibrate` and `misspecification` make new ones.
+
     Args:
         estimator: a trained estimator; its prior must be the data's.
         data: pairs of the new kind, see `fit`; of the spacing and channels that the
@@ -58,6 +63,7 @@ def fine_tune(
         ValueError: as `fit` does.
         FloatingPointError: if the loss is no longer finite.
     """
+    estimator = bare(estimator)
     if isinstance(validation, Ensemble | StoredEnsemble):
         held_out, share = len(validation), 0.0
     else:

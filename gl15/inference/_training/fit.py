@@ -10,6 +10,7 @@ import optax
 from jax.sharding import Mesh
 from jaxtyping import PRNGKeyArray
 
+from gl15.inference._estimators.wrapper import AbstractWrapper
 from gl15.inference._losses.losses import AbstractLoss, BinaryCrossEntropy
 from gl15.inference._training import data as training_data
 from gl15.inference._training.checkpoint import Checkpoint, State
@@ -95,8 +96,8 @@ def fit(
         gradient_clip: largest norm of the gradient, or None.
         averaging: decay per step of an exponential average of the weights, such as
             0.999, which is then what is validated and returned: calmer than the
-            weights of any one step. It starts from the untrained weights and so needs
-            many times 1/(1 - averaging) steps. 0 for none.
+            weights of any one step. It is t / (9 + t) after t steps where that is less:
+            the untrained weights are soon forgotten. 0 for none.
         validation: fraction of the pairs held out, or an ensemble of its own. Of a
             store that is read at every epoch no more is held out than fills an eighth
             of `cache`, with a warning.
@@ -149,6 +150,12 @@ def fit(
     if not isinstance(loss, AbstractLoss):
         raise TypeError(
             f"`loss` must be a loss, such as Contrastive(31), got {loss!r}."
+        )
+    if isinstance(estimator, AbstractWrapper):
+        raise TypeError(
+            f"`estimator` is a {type(estimator).__name__} around another, which "
+            "training would make wrong; train what is inside, as `fine_tune` does: "
+            "`gl15.inference.bare(estimator)`."
         )
     encoder: Any = getattr(estimator, "encoder")  # noqa: B009
     if whiten and not standardize:

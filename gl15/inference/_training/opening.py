@@ -97,6 +97,8 @@ def open_data(
 def _open_ensemble(estimator, data: Ensemble, wanted: Wanted, split_key, key, draws):
     train, held_out = data, wanted.validation
     if not isinstance(held_out, Ensemble):
+        if wanted.redraw is None:
+            training_data.check(estimator, data)  # by the caller's numbers
         rows = training_data.split(len(data), held_out, split_key)
         train, held_out = (data[one] for one in rows)
     pristine, redraw = train, wanted.redraw
@@ -204,8 +206,7 @@ def _open_iterable(estimator, data, wanted: Wanted, key, draws):
 
 def _stays_brief(estimator, data: StoredEnsemble, wanted: Wanted) -> bool:
     """Whether summaries do for held-out observations: images are longer."""
-    z = summary_shape(estimator, data)
-    z = jax.ShapeDtypeStruct((1, *z.shape), z.dtype)
+    z = jax.ShapeDtypeStruct((1, *summary_shape(estimator, data).shape), float)
     return wanted.redraw is None and training_data.are_summaries(estimator.encoder, z)
 
 

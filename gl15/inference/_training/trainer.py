@@ -1,6 +1,7 @@
 """The steps of training, many in one compiled loop."""
 
 import functools
+import operator
 from collections.abc import Mapping
 from typing import Any
 
@@ -66,7 +67,8 @@ class Trainer(eqx.Module):
             value, gradient = self._value_and_gradient(weights, frozen, *batch)
             updates, state = self.optimizer.update(gradient, state, weights)
             weights = optax.apply_updates(weights, updates)
-            average = optax.incremental_update(weights, average, 1 - self.averaging)
+            decay = self._decay(state)
+            average = optax.incremental_update(weights, average, 1 - decay)
             return self.placement.keep_whole((weights, average, state)), value
 
         batches = (dict(theta), z) if rows is None else rows
@@ -81,6 +83,14 @@ class Trainer(eqx.Module):
         one = lambda batch: self._loss(weights, frozen, *batch)  # noqa: E731
         values = jax.lax.map(one, (dict(theta), z))
         return self.placement.keep_whole(values.mean())
+
+    def _decay(self, state: Any) -> Any:
+        """Of the average: small at first, so that untrained weights are forgotten."""
+        if not self.averaging:
+            return 0.0
+        (_, taken), *_ = optax.tree_utils.tree_get_all_with_path(state, "count")
+        taken = taken.astype(jnp.result_type(float))
+        return jnp.minimum(self.averaging, taken / (9 + taken))
 
     def _value_and_gradient(
         self, weights: Any, frozen: Any, theta: Any, z: Any
@@ -126,9 +136,10 @@ def trainable(estimator: Any, *, freeze_encoder: bool = False) -> Any:
     """
     spec = jax.tree.map(eqx.is_inexact_array, estimator)
     parts = ["standardization"] + ["encoder"] * freeze_encoder
-    for name in parts:
-        still = jax.tree.map(lambda _: False, getattr(estimator, name))
-        spec = eqx.tree_at(lambda e, name=name: getattr(e, name), spec, still)
+    parts += [f"encoder.{name}" for name in estimator.encoder.fitted]
+    for part in map(operator.attrgetter, parts):
+        still = jax.tree.map(lambda _: False, part(estimator))
+        spec = eqx.tree_at(part, spec, still)
     return spec
 
 

@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from gl15.inference._calibration.guarded import warn_if_unusual
 from gl15.inference._estimators.candidates import candidates, log_joint, resampled
 from gl15.inference._training.fit import fit
 from gl15.simulation import Ensemble, Prior, simulate, Simulator, truncated_prior
@@ -73,6 +74,7 @@ def truncate(
             "not negative."
         )
     estimator.check_image(x)
+    warn_if_unusual(estimator, x)
     low, high = _region(estimator, x, key, math.log(threshold))
     prior = estimator.prior
     width = margin * (high - low)
