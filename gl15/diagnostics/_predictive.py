@@ -89,14 +89,14 @@ def posterior_predictive(
     Raises:
         ValueError: if an estimator comes without `x`.
     """
-    key_draw, key_run = jax.random.split(key)
+    key_draw, key_run, key_sample = jax.random.split(key, 3)
     if isinstance(posterior, LogRatio):
         if x is None:
             raise ValueError("`x` is needed with an estimator: the image to predict.")
         if len(posterior.prior.names) <= 3:
             posterior = grid_posterior(posterior, x)
         else:
-            posterior = sample_posterior(posterior, x, key=key_draw)
+            posterior = sample_posterior(posterior, x, key=key_sample)
     if isinstance(posterior, GridPosterior):
         draws = posterior.sample(key_draw, (n,))
     else:
@@ -111,7 +111,7 @@ def posterior_predictive(
         )
     )
     images = run(theta, jax.random.split(key_run, n))
-    spacing = getattr(getattr(simulator, "lattice", None), "spacing", None)
+    spacing = getattr(simulator, "spacing", None)
     channels = tuple(getattr(simulator, "channels", ()) or ())
     return Ensemble(theta, images, spacing, channels)
 

@@ -218,7 +218,7 @@ def report(
     figures += _shares("highest density", held, count)
     check_key = next(keys)
     check = check_ranks(ranks, key=check_key)
-    u, low, high = ecdf_band(count, key=check_key)
+    u, low, high = ecdf_band(count, key=jax.random.fold_in(check_key, 1))
     for name, rank in ranks.items():
         height = (rank[:, None] <= u).mean(0)
         outside = float(np.mean((height < low) | (height > high)))

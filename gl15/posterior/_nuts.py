@@ -69,10 +69,10 @@ def sample_posterior(
         }
         numpyro.factor("log_ratio", estimator.log_ratio(theta, features))
 
-    key_start, key_run = jax.random.split(key)
+    key_start, key_run, key_fit = jax.random.split(key, 3)
     start = _starts(Potential(estimator, features), key_start, num_chains)
     if _has_peaks(estimator, features) and "inverse_mass_matrix" not in nuts_options:
-        fitted = _laplace(estimator, features, key_start)
+        fitted = _laplace(estimator, features, key_fit)
         nuts_options.setdefault("dense_mass", True)
         nuts_options["inverse_mass_matrix"] = {fitted.names: fitted.covariance}
     if num_chains == 1:

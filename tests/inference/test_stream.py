@@ -244,6 +244,14 @@ def test_any_iterable_of_pairs_is_trained_on():
     assert np.isfinite(history.validation_loss).all()
 
 
+def test_an_iterable_that_ends_is_used_to_its_last_whole_batch(stored):
+    whole = stored.load()
+    pieces = [whole[:100], whole[100:173]]  # 21 batches of 8, and five pairs
+    with pytest.warns(UserWarning, match="`data` ended after 21 of 66 steps"):
+        _, history = train(iter(pieces), validation=whole[173:])
+    assert history.steps == 21
+
+
 def test_fresh_pairs_teach_the_posterior():
     held_out = simulate(TOY, PRIOR, 64, key=KEYS[2], progress=False)
     supply = fresh(TOY, PRIOR, key=jax.random.key(7), size=64, workers=1)

@@ -18,7 +18,13 @@ from gl15.inference._training.loop import train
 from gl15.inference._training.opening import open_data, Wanted
 from gl15.inference._training.plan import training_plan
 from gl15.inference._training.sharding import Placement
-from gl15.inference._training.trainer import optimizer, schedule, trainable, Trainer
+from gl15.inference._training.trainer import (
+    optimizer,
+    schedule,
+    steps_taken,
+    trainable,
+    Trainer,
+)
 from gl15.simulation import Ensemble, StoredEnsemble
 from gl15.simulation._arguments import random_key, whole_number
 
@@ -246,7 +252,7 @@ def fit(
         np.asarray(state.validation_loss),
         np.asarray(state.rates),
         state.best_epoch,
-        len(state.train_loss) * source.batches,
+        steps_taken(state.progressed[2]),
     )
     return training_data.folded(eqx.combine(best, frozen)), history
 

@@ -144,16 +144,17 @@ def cut(
         rest: what was left over before, and what will be left over.
 
     Yields:
-        The blocks; fewer if the pieces end.
+        The blocks; fewer, and a shorter one at last, if the pieces end.
     """
     rest = [] if rest is None else rest
     for length in lengths:
-        wanted, taken = length * batch_size, []
+        wanted, taken, ended = length * batch_size, [], False
         while wanted:
             if not rest:
                 piece = next(pairs, None)
                 if piece is None:
-                    return
+                    ended = True
+                    break
                 rest.append(piece)
                 del piece
             theta, z = rest.pop()
@@ -162,17 +163,23 @@ def cut(
                 theta, z = {k: v[:wanted] for k, v in theta.items()}, z[:wanted]
             taken.append((theta, z))
             wanted -= len(z)
-        shape = (length, batch_size)
-        z = np.concatenate([z for _, z in taken])
+        shape = (length - -(-wanted // batch_size), batch_size)
+        if not shape[0]:
+            return
+        count = shape[0] * batch_size
+        z = np.concatenate([z for _, z in taken])[:count]
         columns = {
-            name: np.concatenate([theta[name] for theta, _ in taken]).reshape(shape)
+            name: np.concatenate([theta[name] for theta, _ in taken])[:count]
             for name in taken[0][0]
         }
+        columns = {name: column.reshape(shape) for name, column in columns.items()}
         del taken
         z = placement.batches(z.reshape(*shape, *z.shape[1:]))
         if placement.mesh is None:
             columns = {name: jnp.asarray(value) for name, value in columns.items()}
         yield Block(placement.whole(columns), z, None)
+        if ended:
+            return
 
 
 def summary_shape(estimator: Any, data: Any) -> jax.ShapeDtypeStruct:

@@ -88,8 +88,7 @@ class Trainer(eqx.Module):
         """Of the average: small at first, so that untrained weights are forgotten."""
         if not self.averaging:
             return 0.0
-        (_, taken), *_ = optax.tree_utils.tree_get_all_with_path(state, "count")
-        taken = taken.astype(jnp.result_type(float))
+        taken = _count(state).astype(jnp.result_type(float))
         return jnp.minimum(self.averaging, taken / (9 + taken))
 
     def _value_and_gradient(
@@ -186,6 +185,23 @@ def schedule(rate: float | optax.Schedule, total: int) -> optax.Schedule:
         return rate
     warm_up = min(max(1, total // 20), total - 1)
     return optax.warmup_cosine_decay_schedule(0.0, rate, warm_up, total)
+
+
+def steps_taken(state: Any) -> int:
+    """How many steps an optimiser has taken.
+
+    Args:
+        state: its state.
+
+    Returns:
+        The number.
+    """
+    return int(_count(state))
+
+
+def _count(state: Any) -> Array:
+    (_, taken), *_ = optax.tree_utils.tree_get_all_with_path(state, "count")
+    return taken
 
 
 def _is_matrix(weights: Any) -> Any:
