@@ -133,6 +133,12 @@ def main(
     )
     x_key, draw_key = jax.random.split(jax.random.key(seed))
     truth = {"eta": eta, "B": field, "nu": drag}
+    for name, (low, high) in trained.prior.bounds.items():
+        if not low <= truth[name] <= high:
+            raise SystemExit(
+                f"{name} = {truth[name]:g} is outside the prior that the estimator was "
+                f"trained on, {low:g} to {high:g}: give a value within."
+            )
     observation = simulated(truth, x_key)
     # The drag known: the posterior on a sheet so thin that nothing varies across it.
     thin = {"nu": (drag, drag + 1e-3) if drag < 0.2 else (drag - 1e-3, drag)}

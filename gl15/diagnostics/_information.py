@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from gl15.diagnostics._posteriors import embed_ensemble, HeldOut
 from gl15.diagnostics._summary import summarize, Summary
 from gl15.posterior import LogRatio, Points
+from gl15.simulation._arguments import random_key, whole_number
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,6 +81,8 @@ def information(
         Barber and Agakov, NIPS 2003; van den Oord et al., arXiv 1807.03748; Poole et
         al., On variational bounds of mutual information, ICML 2019.
     """
+    random_key("key", key)
+    whole_number("contrasts", contrasts)
     prior = estimator.prior
     if features is None:
         features = embed_ensemble(estimator, ensemble.x)

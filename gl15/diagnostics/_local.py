@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from gl15.diagnostics._classifier import logistic, quadratic_terms
 from gl15.diagnostics._posteriors import embed_ensemble, HeldOut, map_posteriors
 from gl15.posterior import GridPosterior, LogRatio, Points
+from gl15.simulation._arguments import random_key
 
 
 _DRAWS = 128
@@ -88,12 +89,18 @@ def local_c2st(
         A `LocalC2ST`.
 
     Raises:
-        ValueError: if the ensemble does not suit the estimator.
+        ValueError: if the ensemble does not suit the estimator, or `x` is one image.
 
     Reference:
         Linhart, Gramfort and Rodrigues, L-C2ST: Local diagnostics for posterior
         approximations in simulation-based inference, NeurIPS 2023, arXiv 2306.03580.
     """
+    random_key("key", key)
+    if x is not None and np.shape(x)[1:] != tuple(ensemble.x.shape[1:]):
+        raise ValueError(
+            f"`x` has shape {np.shape(x)}; it must be several images [m, ...], each of "
+            f"shape {tuple(ensemble.x.shape[1:])}: give x[None] for one."
+        )
     if features is None:
         features = embed_ensemble(estimator, ensemble.x)
     options = {"points": points, "features": features}

@@ -51,9 +51,15 @@ def misspecification(
         The `Detector`.
 
     Raises:
+        TypeError: if `reference` is a bare array.
         ValueError: if there are fewer than 100 images, or they do not suit the
             estimator.
     """
+    if not hasattr(reference, "x"):
+        raise TypeError(
+            "`reference` must be an Ensemble, or anything with images as `x`, got "
+            f"{type(reference).__name__}; give `Ensemble(theta, x)`."
+        )
     x = reference.x
     if len(x) < 100:
         raise ValueError(

@@ -1,6 +1,7 @@
 """The engine of every diagnostic: the grid posteriors of a whole ensemble."""
 
 import math
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, runtime_checkable
 
@@ -8,14 +9,18 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.stats
 from jaxtyping import Array, Float
 
+from gl15.inference import MisspecificationWarning
+from gl15.inference._calibration.guarded import UNUSUAL
 from gl15.posterior import (
     grid_posterior_from_features,
     GridPosterior,
     LogRatio,
     Points,
 )
+from gl15.simulation._arguments import whole_number
 
 
 _NODES_AT_ONCE = 2**16  # grid nodes evaluated together, over all images of a batch
@@ -50,6 +55,9 @@ def embed_ensemble(
 ) -> Float[Array, "n features"]:
     """Features of many images, a batch at a time.
 
+    A `Guarded` estimator warns, once, where more of them than chance allows are unlike
+    those of its training: of all diagnostics that embed images, or are given features.
+
     Several diagnostics of one ensemble can share them through their `features` option.
 
     Args:
@@ -70,8 +78,8 @@ def embed_ensemble(
     if count == 0:
         raise ValueError("`x` holds no images; give at least one.")
     _check_first(estimator, x, spacing, channel_names)
-    size = min(batch_size, count)
-    features = []
+    size = min(whole_number("batch_size", batch_size), count)
+    features, p_values = [], []
     for start in range(0, count, size):
         batch = _floating(x[start : start + size])
         finite = np.isfinite(batch).reshape(len(batch), -1).all(axis=1)
@@ -84,8 +92,10 @@ def embed_ensemble(
             )
         # A short last batch is filled up, so that all batches share one compilation.
         filled = np.resize(batch, (size, *batch.shape[1:]))
-        embedded = _embed_batch(estimator, jnp.asarray(filled))
+        embedded, p = _embed_batch(estimator, jnp.asarray(filled))
         features.append(embedded[: len(batch)])
+        p_values.append([] if p is None else p[: len(batch)])
+    _warn_if_unusual(p_values)
     return jnp.concatenate(features)
 
 
@@ -115,7 +125,8 @@ def map_posteriors(
 
     Raises:
         ValueError: if the ensemble does not suit the estimator: wrong, missing or
-            non-finite parameters or images, or another pixel spacing or channels.
+            non-finite parameters or images, parameters outside the prior, or another
+            pixel spacing or channels.
     """
     names = estimator.prior.names
     missing = [name for name in names if name not in ensemble.theta]
@@ -125,7 +136,7 @@ def map_posteriors(
             f"{sorted(ensemble.theta)}."
         )
     theta = {name: jnp.asarray(ensemble.theta[name], float) for name in names}
-    _check_finite(theta)
+    _check_theta(estimator, theta)
     spacing = getattr(ensemble, "spacing", None)
     channels = tuple(getattr(ensemble, "channels", None) or ())
     if features is None:
@@ -160,14 +171,40 @@ def _check_first(
     estimator.check_image(jnp.asarray(_floating(x[0])), **known)
 
 
-def _check_finite(theta: dict[str, Float[Array, " n"]]) -> None:
-    """Of what is not finite no rank can be told, and NaN ranks pass for numbers."""
+def _check_theta(estimator: LogRatio, theta: dict[str, Float[Array, " n"]]) -> None:
+    """Of what is not finite no rank can be told, and NaN ranks pass for numbers.
+
+    Nor has a posterior anything to say of what its prior rules out.
+    """
     for name, value in theta.items():
         if bad := np.flatnonzero(~np.isfinite(np.asarray(value))).tolist():
             raise ValueError(
                 f"`ensemble.theta[{name!r}]` must be finite, got {value[bad[0]]} at "
                 f"index {bad[0]} (and {len(bad) - 1} more); mend or drop these pairs."
             )
+    for name, support in estimator.prior.support.items():
+        value = np.asarray(theta[name])
+        if bad := np.flatnonzero(~np.asarray(support(theta[name]))).tolist():
+            raise ValueError(
+                f"`ensemble.theta[{name!r}]` is outside the prior of the estimator in "
+                f"{len(bad)} of {len(value)} pairs, the first {value[bad[0]]:g} at "
+                f"index {bad[0]}; draw held-out pairs from the estimator's prior."
+            )
+
+
+def _warn_if_unusual(p: list[Any]) -> None:
+    """Speak of more images below the guard's level than chance puts there."""
+    count = sum(map(len, p))
+    below = sum(int((np.asarray(one) < UNUSUAL).sum()) for one in p)
+    if scipy.stats.binom.sf(below - 1, count, UNUSUAL) < UNUSUAL:
+        warnings.warn(
+            f"`x` holds {below} of {count} images ({below / count:.0%}) that are "
+            f"unlike those that this estimator learned from (p < {UNUSUAL:g}): what is "
+            "found here tells of other images than it was made for. Compare noise, "
+            "resolution, sample and field with those of the simulations.",
+            MisspecificationWarning,
+            stacklevel=3,
+        )
 
 
 def _floating(x: Any) -> np.ndarray:
@@ -177,8 +214,13 @@ def _floating(x: Any) -> np.ndarray:
 
 
 @eqx.filter_jit
-def _embed_batch(estimator: LogRatio, x: Any) -> Float[Array, "n features"]:
-    return jax.vmap(estimator.embed)(x)
+def _embed_batch(
+    estimator: LogRatio, x: Any
+) -> tuple[Float[Array, "n features"], Float[Array, " n"] | None]:
+    """Features, and the p-values of an estimator that can tell images apart."""
+    p_value = getattr(estimator, "p_value", None)
+    p = None if p_value is None else jax.vmap(p_value)(x)
+    return jax.vmap(estimator.embed)(x), p
 
 
 @eqx.filter_jit

@@ -14,6 +14,7 @@ from numpyro.infer import MCMC
 from gl15.diagnostics._posteriors import embed_ensemble, HeldOut
 from gl15.posterior import grid_posterior, GridPosterior, LogRatio, sample_posterior
 from gl15.simulation import Ensemble
+from gl15.simulation._observation import image_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,7 +169,7 @@ def predictive_check(
     each tested by all others.
 
     Args:
-        x: the observed image.
+        x: the observed image, an array or an `Observation`.
         predicted: simulated pairs.
         estimator: a trained estimator, if the pairs are drawn from its prior.
         statistics: from an image to scalars by name.
@@ -179,9 +180,12 @@ def predictive_check(
         A `PredictiveCheck`.
 
     Raises:
-        ValueError: if a statistic is not finite.
+        ValueError: if a statistic is not finite, or the image does not suit the
+            estimator.
     """
-    x = jnp.asarray(x)
+    x, known = image_of(x)
+    if estimator is not None:
+        estimator.check_image(x, **known)
     of_one = statistics(x)
     names = tuple(of_one)
     compiled = eqx.filter_jit(

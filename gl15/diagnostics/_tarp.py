@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from gl15.diagnostics._posteriors import HeldOut, map_posteriors
 from gl15.posterior import GridPosterior, LogRatio, Points
 from gl15.simulation import Prior
+from gl15.simulation._arguments import random_key, whole_number
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,9 +79,10 @@ def tarp(
         Lemos et al., Sampling-based accuracy testing of posterior estimators for
         general inference, ICML 2023, arXiv 2302.03026.
     """
+    random_key("key", key)
     keys = jax.random.split(key, _count(ensemble))
     fractions = map_posteriors(
-        _Fraction(estimator.prior, draws),
+        _Fraction(estimator.prior, whole_number("draws", draws)),
         estimator,
         ensemble,
         keys,
@@ -137,9 +139,10 @@ def hpd_ranks(
         Hermans et al., A trust crisis in simulation-based inference?, TMLR 2022,
         arXiv 2110.06581.
     """
+    random_key("key", key)
     keys = jax.random.split(key, _count(ensemble))
     return map_posteriors(
-        _Credibility(draws),
+        _Credibility(whole_number("draws", draws)),
         estimator,
         ensemble,
         keys,

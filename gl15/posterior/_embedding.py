@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 
 from gl15.inference._calibration.guarded import warn_if_unusual
 from gl15.posterior._protocol import LogRatio
-from gl15.simulation import Observation
+from gl15.simulation._observation import image_of
 
 
 _CHUNK = 64  # images embedded at once
@@ -64,12 +64,6 @@ def _embed_compiled(
     return _embed_all(estimator, x, lead)
 
 
-def as_image(x: Any) -> Float[Array, "..."]:
-    """`x` as an array; counts become floats, any float type stays."""
-    image = jnp.asarray(x)
-    return image if jnp.issubdtype(image.dtype, jnp.inexact) else image.astype(float)
-
-
 def checked(
     estimator: LogRatio, x: Any, lead: tuple[int, ...] = ()
 ) -> Float[Array, "..."]:
@@ -78,14 +72,8 @@ def checked(
     An `Observation` is checked with its spacing and channels. An estimator that can
     tell images apart, as `Guarded` can, is asked about each that is concrete.
     """
-    known: dict[str, Any] = {}
-    if isinstance(x, Observation):
-        known["spacing"] = x.spacing
-        if x.channels:
-            known["channel_names"] = x.channels
-        x = x.x
+    image, known = image_of(x)
     check = functools.partial(estimator.check_image, **known)
-    image = as_image(x)
     if isinstance(image, Tracer):
         shape = jax.ShapeDtypeStruct(image.shape[len(lead) :], image.dtype)
         jax.eval_shape(check, shape)

@@ -10,11 +10,11 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from gl15.posterior import _piecewise as piecewise
 from gl15.simulation import Theta
+from gl15.simulation._arguments import array_shape, random_key, values_by_name
 
 
 Level: TypeAlias = Float[Array | np.ndarray, "..."] | float | int
@@ -69,10 +69,12 @@ class GridPosterior(eqx.Module):
             the density with one axis for each, in the order asked.
 
         Raises:
-            ValueError: if a name is unknown.
+            ValueError: if a name is unknown or comes twice.
         """
         wanted = (name,) if isinstance(name, str) else tuple(name)
         self._check(wanted)
+        if len(set(wanted)) < len(wanted):
+            raise ValueError(f"`name`={name} repeats a parameter; give each once.")
         density = jnp.exp(self.log_density)
         # Exact: the trapezoidal rule integrates what is linear between nodes.
         for axis in reversed(range(len(self.names))):
@@ -127,6 +129,7 @@ class GridPosterior(eqx.Module):
         Raises:
             ValueError: if a name is unknown.
         """
+        values_by_name("theta", theta, self.names)
         self._check(theta)
         found = {}
         for name, value in theta.items():
@@ -146,7 +149,7 @@ class GridPosterior(eqx.Module):
         Raises:
             ValueError: if `q` is not within 0 and 1 (where it is not traced).
         """
-        if not _holds(q, lambda value: (value >= 0) & (value <= 1)):
+        if not piecewise.holds(q, lambda value: (value >= 0) & (value <= 1)):
             raise ValueError(
                 f"`q` must be a probability in [0, 1], got {q}; give 0.95 for 95%."
             )
@@ -182,7 +185,7 @@ class GridPosterior(eqx.Module):
             raise ValueError(
                 f"`kind` must be in {list(piecewise.INTERVALS)}, got {kind!r}."
             )
-        if not _holds(level, lambda value: (value > 0) & (value < 1)):
+        if not piecewise.holds(level, lambda value: (value > 0) & (value < 1)):
             raise ValueError(
                 f"`level` must be a probability in (0, 1), got {level}; give 0.95 for "
                 "95%."
@@ -211,6 +214,7 @@ class GridPosterior(eqx.Module):
         Raises:
             ValueError: if a name is unknown or missing.
         """
+        values_by_name("theta", theta, self.names)
         self._check(theta)
         missing = [name for name in self.names if name not in theta]
         if missing:
@@ -240,6 +244,8 @@ class GridPosterior(eqx.Module):
         Returns:
             Name -> draws `[*shape]`.
         """
+        random_key("key", key)
+        shape = array_shape("shape", shape)
         count, dims = math.prod(shape), len(self.names)
         uniform = jax.random.uniform(key, (count, dims), self.log_density.dtype)
         tables = [self.marginal(self.names[: j + 1])[1] for j in range(dims)]
@@ -276,7 +282,8 @@ class GridPosterior(eqx.Module):
                 one[1] if bit else 1 - one[1]
                 for one, bit in zip(found, corner, strict=True)
             ]
-            corners.append(sum(map(_safe_log, weights)) + self.log_density[index])
+            log_weight = sum(map(piecewise.safe_log, weights))
+            corners.append(log_weight + self.log_density[index])
         return jnp.where(inside, jax.nn.logsumexp(jnp.stack(corners)), -jnp.inf)
 
     def _each(self, function: Callable[..., Any]) -> dict[str, Any]:
@@ -288,13 +295,3 @@ class GridPosterior(eqx.Module):
             raise ValueError(
                 f"unknown parameter {unknown}; this posterior is of {list(self.names)}."
             )
-
-
-def _holds(value: Level, condition: Callable[[Any], Any]) -> bool:
-    # NumPy, as JAX would trace the comparison inside a transformation.
-    return isinstance(value, Tracer) or bool(np.all(condition(np.asarray(value))))
-
-
-def _safe_log(weight: Float[Array, ""]) -> Float[Array, ""]:
-    positive = weight > 0
-    return jnp.where(positive, jnp.log(jnp.where(positive, weight, 1)), -jnp.inf)

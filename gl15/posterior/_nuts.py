@@ -13,6 +13,7 @@ from gl15.posterior._embedding import checked, embed_once
 from gl15.posterior._laplace import _laplace
 from gl15.posterior._potential import Potential
 from gl15.posterior._protocol import LogRatio
+from gl15.simulation._arguments import random_key, whole_number
 
 
 _CANDIDATES = 4096  # draws among which the chains choose their starts
@@ -56,8 +57,12 @@ def sample_posterior(
         The finished `numpyro.infer.MCMC`: `.get_samples()["eta"]`, `.print_summary()`.
 
     Raises:
-        ValueError: if the image does not suit the estimator.
+        ValueError: if the image does not suit the estimator, or a number is no count.
     """
+    random_key("key", key)
+    whole_number("num_warmup", num_warmup, 0)
+    whole_number("num_samples", num_samples)
+    whole_number("num_chains", num_chains)
     image = checked(estimator, x)
     features = embed_once(estimator, image)
     prior = estimator.prior

@@ -10,6 +10,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int
 
 
@@ -159,3 +161,15 @@ def elementwise(function: Callable[..., Any], value: Any) -> Any:
     array = jnp.asarray(value, float)
     flat = jax.vmap(function)(array.reshape(-1))
     return jax.tree.map(lambda leaf: leaf.reshape(array.shape), flat)
+
+
+def holds(value: Any, condition: Callable[[Any], Any]) -> bool:
+    """Whether a condition holds everywhere, or cannot be told under a trace."""
+    # NumPy, as JAX would trace the comparison inside a transformation.
+    return isinstance(value, Tracer) or bool(np.all(condition(np.asarray(value))))
+
+
+def safe_log(weight: Float[Array, ""]) -> Float[Array, ""]:
+    """Logarithm, minus infinity at zero, with finite gradients."""
+    positive = weight > 0
+    return jnp.where(positive, jnp.log(jnp.where(positive, weight, 1)), -jnp.inf)

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from gl15.inference._estimators.candidates import candidates, log_joint, resampled
 from gl15.posterior._embedding import checked, embed_once
 from gl15.posterior._protocol import LogRatio
+from gl15.simulation._arguments import random_key
 
 
 class Draws(eqx.Module):
@@ -65,6 +66,7 @@ def resample_posterior(
     Raises:
         ValueError: if the image does not suit the estimator, or a number is no count.
     """
+    random_key("key", key)
     if num_samples < 1 or num_candidates < num_samples or moves < 0:
         raise ValueError(
             f"`num_samples`={num_samples} must be positive and no more than "

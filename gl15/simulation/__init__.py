@@ -3,6 +3,7 @@
 from gl15.simulation._concatenate import concatenate as concatenate
 from gl15.simulation._disorder import Disorder as Disorder
 from gl15.simulation._ensemble import Ensemble as Ensemble
+from gl15.simulation._exact_ratio import ExactRatio as ExactRatio
 from gl15.simulation._fresh import Fresh as Fresh, fresh as fresh
 from gl15.simulation._inspect import (
     inspect_ensemble as inspect_ensemble,
@@ -41,7 +42,6 @@ from gl15.simulation._tasks import (
     TwoMoons as TwoMoons,
 )
 from gl15.simulation._toys import (
-    ExactRatio as ExactRatio,
     LinearGaussian as LinearGaussian,
 )
 from gl15.simulation._truncate import truncated_prior as truncated_prior

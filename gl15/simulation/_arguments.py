@@ -3,6 +3,7 @@
 import numbers
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,43 @@ def random_key(name: str, value: Any) -> None:
             f"`{name}` must be a JAX random key, such as jax.random.key(0), got "
             f"{value!r}."
         )
+
+
+def values_by_name(name: str, value: Any, known: tuple[str, ...]) -> None:
+    """Refuse what is no dictionary of parameters.
+
+    Args:
+        name: what to call it.
+        value: what was given.
+        known: the parameters.
+
+    Raises:
+        TypeError: if it is none.
+    """
+    if not isinstance(value, Mapping):
+        example = ", ".join(f'"{one}": ...' for one in known)
+        raise TypeError(
+            f"`{name}` must be a dictionary of values by name, such as {{{example}}}, "
+            f"got {value!r}."
+        )
+
+
+def array_shape(name: str, value: Any) -> tuple[int, ...]:
+    """A shape, as plain integers.
+
+    Args:
+        name: what to call it.
+        value: what was given.
+
+    Returns:
+        The shape.
+
+    Raises:
+        TypeError: if it is no tuple of integers.
+    """
+    if not isinstance(value, tuple | list):
+        raise TypeError(f"`{name}` must be a tuple, such as (1000,), got {value!r}.")
+    return tuple(whole_number(name, one, 0) for one in value)
 
 
 def local_path(path: str | os.PathLike) -> Path:

@@ -1,5 +1,7 @@
 """Disorder: maps of the local critical temperature, drawn at random."""
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -62,3 +64,23 @@ class Disorder(eqx.Module):
         field = jnp.fft.ifft2(damping * jnp.fft.fft2(white)).real
         field = field / jnp.sqrt(jnp.mean(damping**2))
         return jnp.asarray(self.strength) * field[:nx, :ny]
+
+
+def some_disorder(given: Any) -> Any:
+    """What a simulator takes for disorder; a number alone has no length.
+
+    Args:
+        given: a `Disorder`, None, or what stands for one in a tree.
+
+    Returns:
+        The same.
+
+    Raises:
+        TypeError: if it is a number.
+    """
+    if isinstance(given, bool | int | float | np.ndarray | jax.Array):
+        raise TypeError(
+            f"`disorder` must be a Disorder, got {given!r}; give Disorder(strength, "
+            "length), or a fixed map as `alpha` of the material."
+        )
+    return given

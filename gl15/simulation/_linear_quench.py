@@ -1,5 +1,6 @@
 r"""The early quench, where the dynamics is linear and the likelihood known."""
 
+import math
 from typing import ClassVar
 
 import equinox as eqx
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
+from gl15.simulation._arguments import whole_number
 from gl15.simulation._prior import Theta
 
 
@@ -50,6 +52,63 @@ class LinearQuench(eqx.Module):
 
     names: ClassVar[tuple[str, ...]] = ("eta", "nu")
     channels: ClassVar[tuple[str, ...]] = ("Re psi1", "Im psi1", "Re psi2", "Im psi2")
+
+    def __check_init__(self):
+        """Lengths and times must be some, and the steps stable."""
+        whole_number("size", self.size)
+        for name in ("spacing", "t1", "dt"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(
+                    f"`{name}` must be positive and finite, got {getattr(self, name)}."
+                )
+        if not 0 <= self.noise < math.inf:
+            raise ValueError(f"`noise` must not be negative, got {self.noise}.")
+        if len(self.diffusion) != 2 or not min(self.diffusion) > 0:
+            raise ValueError(
+                f"`diffusion` must be two positive numbers, got {self.diffusion}."
+            )
+        steps = self.t1 / self.dt
+        if not math.isclose(steps, round(steps), rel_tol=1e-6):
+            raise ValueError(
+                f"`t1`={self.t1:g} must be a whole number of steps `dt`={self.dt:g}."
+            )
+        self._check_drag("drag", np.asarray(self.drag))
+
+    def check(self, theta: Theta) -> None:
+        """Refuse parameters of which there is no stable quench.
+
+        Args:
+            theta: parameter name -> `[n]`, concrete.
+
+        Raises:
+            ValueError: for unknown names, no `eta`, or a drag that leaves the energy
+                without a lower bound or the steps unstable.
+        """
+        self._check_names(theta)
+        if "nu" in theta:
+            self._check_drag("theta['nu']", np.asarray(theta["nu"]))
+
+    def _check_names(self, theta: Theta) -> None:
+        if "eta" not in theta or not set(theta) <= set(self.names):
+            raise ValueError(
+                f"`theta` names {sorted(theta)}; give `eta`, and `nu` or not."
+            )
+
+    def _check_drag(self, name: str, drag: np.ndarray) -> None:
+        one, two = self.diffusion
+        worst = float(np.abs(drag).max())
+        if not worst**2 < one * two:
+            raise ValueError(
+                f"`{name}` holds {worst:g}, which breaks nu^2 < D1 D2 with `diffusion`="
+                f"{self.diffusion}: the energy has no lower bound; give less."
+            )
+        fastest = (one + two) / 2 + math.hypot((one - two) / 2, worst)
+        longest = 2 / (8 / self.spacing**2 * fastest)
+        if not self.dt <= longest:
+            raise ValueError(
+                f"`dt`={self.dt:g} is above the stability limit of explicit Euler at a "
+                f"drag of {worst:g}; use `dt` <= {longest:.4g}."
+            )
 
     def __call__(self, theta: Theta, key: PRNGKeyArray) -> Float[Array, "n n 4"]:
         """One snapshot.
@@ -145,6 +204,7 @@ class LinearQuench(eqx.Module):
 
     def _growth(self, theta: Theta, l: Float[Array, "*n"]) -> Float[Array, "*n 2 2"]:  # noqa: E741
         """G, by the eigenvalues of the symmetric 2 x 2 matrix M."""
+        self._check_names(theta)
         eta = jnp.asarray(theta["eta"])
         slope = eta - l * jnp.asarray(theta.get("nu", self.drag))
         one, two = self.diffusion

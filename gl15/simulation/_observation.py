@@ -4,10 +4,12 @@ import os
 import zipfile
 import zlib
 from pathlib import Path
+from typing import Any
 
 import equinox as eqx
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float
 
 
 _REMEDY = "write one with `numpy.savez(path, x=x, spacing=spacing)`."
@@ -42,6 +44,27 @@ class Observation(eqx.Module):
                 f"`x` holds {bad} values that are NaN or infinite, of {self.x.size}; "
                 "mend the image first."
             )
+
+
+def image_of(x: Any) -> tuple[Float[Array, "..."], dict[str, Any]]:
+    """An image as an array, and what is known of it.
+
+    Args:
+        x: an array, or an `Observation`.
+
+    Returns:
+        The array (counts become floats, any float type stays), and the options of an
+        estimator's `check_image` that an `Observation` knows.
+    """
+    known: dict[str, Any] = {}
+    if isinstance(x, Observation):
+        known["spacing"] = x.spacing
+        if x.channels:
+            known["channel_names"] = x.channels
+        x = x.x
+    image = jnp.asarray(x)
+    floating = jnp.issubdtype(image.dtype, jnp.inexact)
+    return (image if floating else image.astype(float)), known
 
 
 def save_observation(path: str | os.PathLike, observation: Observation) -> None:

@@ -32,8 +32,14 @@ def resample(observation: Observation, spacing: float) -> Observation:
         The image on the new pixels.
 
     Raises:
+        TypeError: if it is a bare array.
         ValueError: if the new pixels are finer than the old, or none fits.
     """
+    if not isinstance(observation, Observation):
+        raise TypeError(
+            f"`observation` must be an Observation, got {type(observation).__name__}; "
+            "give `Observation(x, spacing)`: the pixels of an array are not known."
+        )
     if spacing < observation.spacing * (1 - 1e-6):
         raise ValueError(
             f"`spacing`={spacing:g} is finer than the image's own, "

@@ -45,8 +45,14 @@ class Snapshots(eqx.Module):
             times: when to look, increasing; whole numbers of its steps.
 
         Raises:
+            TypeError: if the simulator is another one.
             ValueError: if the times do not increase, or fall between two steps.
         """
+        if not isinstance(simulator, VortexSimulator):
+            raise TypeError(
+                f"`simulator` must be a VortexSimulator, got {type(simulator).__name__}"
+                "; put Snapshots inside: Randomised(Snapshots(simulator, times), ...)."
+            )
         self.times = tuple(float(time) for time in times)
         ordered = np.asarray([0.0, *self.times])
         if len(ordered) == 1 or not np.all(np.isfinite(ordered) & (ordered >= 0)):

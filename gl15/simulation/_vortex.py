@@ -14,7 +14,7 @@ from gl15.observables import CHANNELS, observe
 from gl15.physics import evolve, evolve_batch, Lattice, quench, TDGL, TwoBand
 from gl15.physics._stability import reach
 from gl15.physics._types import Psi, Scalar, ScalarOrMap
-from gl15.simulation._disorder import Disorder
+from gl15.simulation._disorder import Disorder, some_disorder
 from gl15.simulation._prior import Theta, ThetaValue
 from gl15.simulation._simulate import Keys
 
@@ -52,7 +52,7 @@ class VortexSimulator(eqx.Module):
     temperature: Scalar = 0.0
     solver: diffrax.AbstractSolver | None = None
     stepsize_controller: diffrax.AbstractStepSizeController | None = None
-    disorder: Disorder | None = None
+    disorder: Disorder | None = eqx.field(default=None, converter=some_disorder)
 
     names: ClassVar[tuple[str, ...]] = ("eta", "B", "nu")
     channels: ClassVar[tuple[str, ...]] = CHANNELS

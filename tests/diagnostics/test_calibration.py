@@ -14,6 +14,8 @@ from gl15.diagnostics import (
     coverage,
     embed_ensemble,
     hpd_ranks,
+    information,
+    local_c2st,
     map_posteriors,
     sbc_ranks,
     summarize,
@@ -198,6 +200,27 @@ def test_true_parameters_that_are_not_finite_are_refused(one, diagnostic, value)
     match = rf"`ensemble.theta\['eta'\]` must be finite, got {value} at index 3 .and 1"
     with pytest.raises(ValueError, match=match):
         DIAGNOSTICS[diagnostic](one.exact, pairs)
+
+
+@pytest.mark.parametrize("diagnostic", DIAGNOSTICS)
+def test_true_parameters_outside_the_prior_are_refused(one, diagnostic):
+    eta = np.full(6, 0.7)
+    eta[[3, 5]] = 1.6
+    pairs = types.SimpleNamespace(theta={"eta": eta}, x=np.full((6, 1), 0.7))
+    with pytest.raises(ValueError, match="in 2 of 6 pairs, the first 1.6 at index 3"):
+        DIAGNOSTICS[diagnostic](one.exact, pairs)
+
+
+def test_counts_of_nothing_are_refused(one, pairs):
+    key = jax.random.key(0)
+    with pytest.raises(ValueError, match="`draws` must be at least 1, got 0"):
+        tarp(one.exact, pairs, key=key, draws=0)
+    with pytest.raises(ValueError, match="`contrasts` must be at least 1, got 0"):
+        information(one.exact, pairs, key=key, contrasts=0)
+    with pytest.raises(ValueError, match="`batch_size` must be at least 1, got 0"):
+        sbc_ranks(one.exact, pairs, batch_size=0)
+    with pytest.raises(ValueError, match=r"`x` has shape \(1,\).*x\[None\] for one"):
+        local_c2st(one.exact, pairs, pairs.x[0], key=key)
 
 
 def test_levels_of_a_summary_are_probabilities(one, pairs):

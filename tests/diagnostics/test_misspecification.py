@@ -11,8 +11,18 @@ import pytest
 import scipy.stats
 
 import gl15
-from gl15.diagnostics import misspecification, p_values
-from gl15.inference import calibrate, Guarded, MisspecificationWarning
+from gl15.diagnostics import (
+    embed_ensemble,
+    misspecification,
+    p_values,
+    predictive_check,
+    sbc_ranks,
+)
+from gl15.inference import (
+    calibrate,
+    Guarded,
+    MisspecificationWarning,
+)
 
 
 N = 24
@@ -99,6 +109,36 @@ def test_posteriors_of_unusual_images_warn(guarded):
         warnings.simplefilter("error")
         traced = jax.jit(lambda x: gl15.grid_posterior(guarded, x, 32).mean())(unusual)
     np.testing.assert_allclose(traced["eta"], found.mean()["eta"], rtol=1e-5)
+
+
+def test_diagnostics_of_unusual_images_warn_once(guarded):
+    sbc_ranks(guarded, images(60, 5), 32)  # warnings are errors
+    noisy = images(60, 5, noise=0.2)
+    with pytest.warns(MisspecificationWarning, match="60 of 60 images") as seen:
+        features = embed_ensemble(guarded, noisy.x)
+        sbc_ranks(guarded, noisy, 32, features=features)
+    assert len(seen) == 1
+
+
+def test_what_is_no_image_has_no_p_value(guarded):
+    x = images(2, 5).x
+    with pytest.raises(ValueError, match="use `jax.vmap` for several"):
+        guarded.p_value(x)
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        guarded.p_value(x[0] * np.nan)
+    with pytest.raises(TypeError, match="`reference` must be an Ensemble"):
+        misspecification(guarded, x, key=jax.random.key(0))
+
+
+def test_observations_are_taken_wherever_an_image_is(guarded):
+    pairs = images(200, 5)
+    x, seen = pairs.x[0], gl15.Observation(pairs.x[0], 0.5)
+    for ask in (
+        guarded.p_value,
+        guarded.embed,
+        lambda x: predictive_check(x, pairs, estimator=guarded).p,
+    ):
+        np.testing.assert_array_equal(ask(seen), ask(x))
 
 
 def test_detectors_survive_a_file(guarded, tmp_path):

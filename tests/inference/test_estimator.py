@@ -7,7 +7,14 @@ import numpy as np
 import numpyro.distributions as dist
 import pytest
 
-from gl15.inference import ConvEncoder, MLPEncoder, RatioEstimator
+from gl15.inference import (
+    ConvEncoder,
+    leaning,
+    MLPEncoder,
+    RatioEstimator,
+    truncate,
+)
+from gl15.simulation import Observation
 
 
 KEYS = jax.random.split(jax.random.key(0), 2)
@@ -137,6 +144,36 @@ def test_a_wrong_image_is_refused(x, match):
             gate(x)
     with pytest.raises(ValueError, match=match):
         ESTIMATOR.check_image(np.asarray(x))
+
+
+@pytest.mark.parametrize(
+    ("given", "match"),
+    [
+        ({"width": 0}, "`width` must be at least 1, got 0"),
+        ({"depth": -1}, "`depth` must be at least 0, got -1"),
+        ({"spacing": -1.0}, "`spacing` must be one positive length, got -1"),
+        ({"members": 3}, '`members`=3 counts peaks .* give head="quadratic"'),
+        ({"components": 3}, '`components`=3 counts peaks .* give head="quadratic"'),
+    ],
+)
+def test_what_makes_no_estimator_is_refused(given, match):
+    with pytest.raises(ValueError, match=match):
+        build(TWO, **given)
+
+
+def test_an_observation_is_compared_and_read():
+    seen = Observation(np.asarray(X), 0.5, ("u", "v"))
+    np.testing.assert_array_equal(ESTIMATOR.embed(seen), ESTIMATOR.embed(X))
+    ESTIMATOR.check_image(seen)
+    swapped = Observation(np.asarray(X), 0.5, ("v", "u"))
+    for gate in (
+        ESTIMATOR.check_image,
+        ESTIMATOR.embed,
+        lambda x: truncate(ESTIMATOR, x, key=KEYS[0]),
+        lambda x: leaning(ESTIMATOR, x, ESTIMATOR.prior, key=KEYS[0]),
+    ):
+        with pytest.raises(ValueError, match="in this order"):
+            gate(swapped)
 
 
 def test_shapes_are_checked_where_values_are_traced():

@@ -10,7 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gl15.inference import Balanced, BinaryCrossEntropy, Contrastive, Softmax
+from gl15.inference import (
+    Balanced,
+    BinaryCrossEntropy,
+    Contrastive,
+    NearMisses,
+    Softmax,
+)
 
 
 # A joint law of theta (rows) and x (columns) in counts: every expectation is a finite
@@ -164,6 +170,10 @@ def test_balance_is_bought_with_its_strength():
     np.testing.assert_allclose(balanced - plain, 7 * excess**2, rtol=1e-10)
     with pytest.raises(ValueError, match="`loss` is Softmax"):
         Balanced(Softmax())
+    with pytest.raises(ValueError, match="`strength` must be .* got -1"):
+        Balanced(strength=-1.0)
+    with pytest.raises(ValueError, match="`loss` is NearMisses, which draws"):
+        NearMisses(NearMisses())
 
 
 def test_the_loss_of_no_knowledge(loss):

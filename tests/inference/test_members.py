@@ -144,5 +144,12 @@ def test_models_that_do_not_go_together_are_refused():
     model = ExactRatio(LinearGaussian(np.ones((2, 1)), 0.3), PRIOR)
     with pytest.raises(ValueError, match="`selector` infers"):
         ModelAverage([model, model], build(KEY))
+    with pytest.raises(ValueError, match="`estimators` holds no models"):
+        ModelAverage([], build(KEY))
+    selector = eqx.tree_at(
+        lambda one: one.prior, build(KEY), Prior({"model": dist.Uniform()})
+    )
+    with pytest.raises(ValueError, match="`log_prior_odds` must be finite"):
+        ModelAverage([model, model], selector, [0.0, -np.inf])
     with pytest.raises(ValueError, match="give two models or more"):
         model_pairs([], key=KEY)

@@ -143,7 +143,7 @@ def test_untrained_peaks_are_as_wide_as_the_prior_and_apart():
 def test_without_that_head_there_are_no_peaks():
     estimator = build(head="mlp")
     assert estimator.peaks(estimator.embed(jnp.zeros(3))) is None
-    with pytest.raises(ValueError, match="got 'quadratic', 0 and 1"):
+    with pytest.raises(ValueError, match="`components` must be at least 1, got 0"):
         build(components=0)
 
 

@@ -21,7 +21,14 @@ from gl15.inference import (
 )
 from gl15.observables import CHANNELS, observe
 from gl15.physics import evolve, Lattice, Links, quench, TDGL, TwoBand
-from gl15.simulation import Ensemble, LinearGaussian, Prior, simulate
+from gl15.simulation import (
+    Ensemble,
+    LinearGaussian,
+    Prior,
+    simulate,
+    Snapshots,
+    VortexSimulator,
+)
 
 
 def reflect_x(psi, phases):
@@ -100,6 +107,18 @@ def test_time_reversal_turns_the_field_and_the_curl():
     np.testing.assert_allclose(np.abs(found.theta["B"]), field)
 
 
+def test_a_snapshot_turns_as_the_image_that_it_is():
+    lattice = Lattice((8, 8), spacing=0.5, boundary="open")
+    simulator = VortexSimulator(lattice, TwoBand(), t1=0.1, dt=1e-2)
+    theta, keys = {"eta": jnp.full(8, 0.8)}, jax.random.split(jax.random.key(0), 8)
+    turned = []
+    for one in (simulator, Snapshots(simulator, (0.1,))):
+        pairs = Ensemble(theta, one.batch(theta, keys), one.spacing, one.channels)
+        turned.append(random_symmetry(pairs, key=jax.random.key(3)))
+    assert turned[1].channels != turned[0].channels
+    np.testing.assert_allclose(turned[0].x, turned[1].x, rtol=1e-12)
+
+
 def test_what_cannot_be_turned_is_refused():
     x = jnp.ones((4, 6, 6, 3))
     key = jax.random.key(0)
@@ -108,6 +127,12 @@ def test_what_cannot_be_turned_is_refused():
     with pytest.raises(ValueError, match=r"does not name: \['B'\].* fixed field"):
         random_symmetry(
             Ensemble({"eta": jnp.ones(4)}, x, 0.5, CHANNELS), key=key, reversal=True
+        )
+    with pytest.raises(ValueError, match=r"names \['curl'\].* channels are \['dens"):
+        random_symmetry(
+            Ensemble({"eta": jnp.ones(4)}, x, 0.5, CHANNELS),
+            key=key,
+            odd_channels=("curl",),
         )
     with pytest.raises(ValueError, match=r"shape \(2,\); the symmetries of the square"):
         random_symmetry(Ensemble({"a": jnp.ones(4)}, jnp.ones((4, 2))), key=key)

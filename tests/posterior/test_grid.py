@@ -255,6 +255,8 @@ def test_bad_questions_are_refused():
         posterior.cdf({"B": 0.0})
     with pytest.raises(ValueError, match=r"misses \['eta'\]"):
         posterior.log_prob({})
+    with pytest.raises(ValueError, match=r"`name`=\('eta', 'eta'\) repeats"):
+        posterior.marginal(("eta", "eta"))
 
 
 @pytest.mark.parametrize(

@@ -111,6 +111,11 @@ def test_nuts_starts_inside_a_posterior_lost_in_a_flat_prior():
     assert "log_likelihood" not in data.groups()
 
 
+def test_no_chains_are_refused():
+    with pytest.raises(ValueError, match="`num_chains` must be at least 1, got 0"):
+        sample_posterior(ONE, jnp.asarray([0.7]), key=jax.random.key(0), num_chains=0)
+
+
 def test_bad_images_are_refused():
     with pytest.raises(ValueError, match="`x`"):
         sample_posterior(ONE, X[0] * jnp.nan, key=jax.random.key(0))

@@ -6,7 +6,14 @@ import jax
 import numpy as np
 import pytest
 
-from gl15.simulation._arguments import local_path, one_of, random_key, whole_number
+from gl15.simulation._arguments import (
+    array_shape,
+    local_path,
+    one_of,
+    random_key,
+    values_by_name,
+    whole_number,
+)
 from gl15.simulation._process import _given
 
 
@@ -40,6 +47,15 @@ def test_keys_are_those_of_jax():
     for value in (0, None, np.zeros(2, np.uint32)):
         with pytest.raises(TypeError, match=r"`key`.*jax.random.key\(0\), got"):
             random_key("key", value)
+
+
+def test_values_are_named_and_shapes_are_tuples():
+    values_by_name("theta", {"eta": 0.3}, ("eta",))
+    with pytest.raises(TypeError, match='`theta`.* such as {"eta": ...}, got 0.3'):
+        values_by_name("theta", 0.3, ("eta",))
+    assert array_shape("shape", (np.int64(3), 0)) == (3, 0)
+    with pytest.raises(TypeError, match=r"`shape` must be a tuple, .* got 5"):
+        array_shape("shape", 5)
 
 
 def test_paths_are_those_of_this_machine():

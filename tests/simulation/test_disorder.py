@@ -73,3 +73,8 @@ def test_numbers_that_are_none_are_refused(wrong):
         Disorder(float(wrong), 1.0)
     with pytest.raises(ValueError, match="`length` must be a finite number"):
         Disorder(0.1, float(wrong))
+
+
+def test_a_number_is_no_disorder():
+    with pytest.raises(TypeError, match="`disorder` must be a Disorder, got 0.1"):
+        gl15.VortexSimulator(gl15.Lattice((8, 8)), gl15.TwoBand(), disorder=0.1)  # pyright: ignore[reportArgumentType]

@@ -1,12 +1,15 @@
 """The early quench: mode by mode a normal law, so every posterior is known."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpyro.distributions as dist
 import pytest
+from jax.scipy.stats import norm
 
 import gl15
-from gl15.simulation import LinearQuench
+from gl15.simulation import ExactRatio, LinearQuench
 
 
 QUENCH = LinearQuench(size=8, t1=0.2, dt=1e-3, noise=0.0)
@@ -59,3 +62,63 @@ def test_the_shells_hold_all_that_the_likelihood_needs():
 def test_it_differentiates_where_eigenvalues_meet():
     slope = jax.grad(lambda eta: QUENCH({"eta": eta}, jax.random.key(0)).sum())
     assert jnp.isfinite(slope(0.0)) and jnp.isfinite(slope(0.5))
+
+
+@pytest.mark.parametrize("names", [("eta",), ("eta", "nu")])
+def test_its_ratio_is_exact(names):
+    quench = LinearQuench(size=8)
+    limits = {"eta": (0.0, 1.5), "nu": (0.0, 0.4)}
+    prior = gl15.Prior({name: dist.Uniform(*limits[name]) for name in names})
+    exact = ExactRatio(quench, prior)
+    x = quench({"eta": 0.8, "nu": 0.2}, jax.random.key(0))
+    # The mean of a ratio over the prior is one, here by another rule and other nodes.
+    posterior = gl15.grid_posterior(exact, x, refine=False)
+    np.testing.assert_allclose(posterior.normalisation, 1, rtol=1e-4)
+    at = [{"eta": 0.3, "nu": 0.1}, {"eta": 1.2, "nu": 0.3}]
+    at = [{name: one[name] for name in names} for one in at]
+    np.testing.assert_allclose(
+        exact(at[1], x) - exact(at[0], x),
+        quench.log_likelihood(at[1], x) - quench.log_likelihood(at[0], x),
+        rtol=1e-9,
+    )
+
+
+def test_a_narrow_posterior_is_found_by_its_evidence():
+    # A thousand times narrower than its prior, in two parameters, and at an edge.
+    class Narrow(eqx.Module):
+        def __call__(self, theta, key):
+            return jnp.stack([theta["a"], theta["b"]])
+
+        def log_likelihood(self, theta, x):
+            return norm.logpdf(x, jnp.stack([theta["a"], theta["b"]]), 1e-3).sum()
+
+    prior = gl15.Prior({"a": dist.Uniform(0.0, 1.0), "b": dist.Uniform(0.0, 2.0)})
+    exact = ExactRatio(Narrow(), prior)
+    evidence = exact.embed(jnp.asarray([0.3217, 2.0]))[-1]
+    np.testing.assert_allclose(evidence, np.log(1 / 2 / 2), rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "given, message",
+    [
+        ({"size": 0}, "`size` must be at least 1, got 0"),
+        ({"noise": -1.0}, "`noise` must not be negative, got -1"),
+        ({"t1": -1.0}, "`t1` must be positive and finite, got -1"),
+        ({"dt": 0.1}, "`dt`=0.1 is above .* `dt` <= 0.0156"),
+        ({"dt": 3e-3}, "`t1`=0.5 must be a whole number of steps"),
+        ({"drag": 3.0}, "`drag` holds 3, which breaks nu"),
+    ],
+)
+def test_what_is_no_quench_is_refused(given, message):
+    with pytest.raises(ValueError, match=message):
+        LinearQuench(**given)
+
+
+def test_what_a_quench_does_not_know_is_refused():
+    with pytest.raises(ValueError, match=r"names \['nu'\]; give `eta`"):
+        QUENCH({"nu": 0.1}, jax.random.key(0))
+    wide = gl15.Prior({"eta": dist.Uniform(), "nu": dist.Uniform(0.0, 3.0)})
+    with pytest.raises(ValueError, match="holds 3, which breaks nu"):
+        ExactRatio(QUENCH, wide)
+    with pytest.raises(ValueError, match="`simulator` is function, which has no `log"):
+        ExactRatio(lambda theta, key: theta, wide)

@@ -10,9 +10,10 @@ from jaxtyping import Array, Float
 
 from gl15.inference._calibration.detector import Detector
 from gl15.inference._estimators.wrapper import AbstractWrapper
+from gl15.simulation._observation import image_of
 
 
-_UNUSUAL = 1e-3  # p-value below which an image is spoken of
+UNUSUAL = 1e-3  # p-value below which an image is spoken of
 
 
 class MisspecificationWarning(UserWarning):
@@ -42,17 +43,26 @@ class Guarded(AbstractWrapper):
         """
         return {"estimator": self.estimator, "detector": self.detector}
 
-    @eqx.filter_jit
     def p_value(self, x: Any) -> Float[Array, ""]:
         """Share of reference images that are at least as unusual as this one.
 
         Args:
-            x: an image.
+            x: one image, an array or an `Observation`.
 
         Returns:
             The p-value; small ones speak against the posterior of this image.
+
+        Raises:
+            ValueError: if it is not one finite image that suits the estimator.
         """
-        return self.detector.p_value(self.estimator, x)
+        image, known = image_of(x)
+        self.check_image(image, **known)
+        return _p_value(self, image)
+
+
+@eqx.filter_jit
+def _p_value(guarded: Guarded, x: Any) -> Float[Array, ""]:
+    return guarded.detector.p_value(guarded.estimator, x)
 
 
 def warn_if_unusual(estimator: Any, image: Any) -> None:
@@ -67,7 +77,7 @@ def warn_if_unusual(estimator: Any, image: Any) -> None:
     if p_value is None or any(isinstance(leaf, Tracer) for leaf in arrays):
         return
     p = float(p_value(image))
-    if p < _UNUSUAL:
+    if p < UNUSUAL:
         warnings.warn(
             f"`x` is unlike the images that this estimator learned from (p = {p:.1g}):"
             " its posterior is an extrapolation. Compare noise, resolution, sample and "

@@ -19,7 +19,7 @@ MODEL = "model"
 
 def disagreement(
     ensemble: EstimatorEnsemble,
-    x: Float[Array, "..."],
+    x: Any,
     *,
     key: PRNGKeyArray,
     draws: int = 4096,
@@ -132,11 +132,14 @@ class ModelAverage(eqx.Module):
         """
         self.estimators = tuple(estimators)
         self.selector = selector
-        odds = log_prior_odds or [0.0] * len(self.estimators)
+        count = len(self.estimators)
+        odds = [0.0] * count if log_prior_odds is None else log_prior_odds
         self.log_prior_odds = tuple(map(float, odds))
 
     def __check_init__(self):
         """The models must speak of the same parameters, and the selector of models."""
+        if not self.estimators:
+            raise ValueError("`estimators` holds no models; give one of each.")
         if len({one.prior for one in self.estimators}) != 1:
             raise ValueError(
                 "`estimators` have different priors; models are averaged over the same "
@@ -152,13 +155,18 @@ class ModelAverage(eqx.Module):
                 f"`log_prior_odds` has {len(self.log_prior_odds)} entries for "
                 f"{len(self.estimators)} models."
             )
+        if not np.isfinite(self.log_prior_odds).all():
+            raise ValueError(
+                f"`log_prior_odds` must be finite, got {self.log_prior_odds}; leave "
+                "out a model that is impossible."
+            )
 
     @property
     def prior(self) -> Prior:
         """The prior that the ratio refers to."""
         return self.estimators[0].prior
 
-    def weights(self, x: Float[Array, "..."]) -> Float[Array, " models"]:
+    def weights(self, x: Any) -> Float[Array, " models"]:
         """Posterior probability of each model.
 
         Args:
@@ -169,7 +177,7 @@ class ModelAverage(eqx.Module):
         """
         return jnp.exp(self._log_weights(x))
 
-    def _log_weights(self, x: Float[Array, "..."]) -> Float[Array, " models"]:
+    def _log_weights(self, x: Any) -> Float[Array, " models"]:
         h, count = self.selector.embed(x), len(self.estimators)
         log_r = jnp.stack(
             [
@@ -179,7 +187,7 @@ class ModelAverage(eqx.Module):
         )
         return jax.nn.log_softmax(log_r + jnp.asarray(self.log_prior_odds))
 
-    def __call__(self, theta: Theta, x: Float[Array, "..."]) -> Float[Array, ""]:
+    def __call__(self, theta: Theta, x: Any) -> Float[Array, ""]:
         """Averaged log-ratio of one parameter and one observation.
 
         Args:
@@ -191,7 +199,7 @@ class ModelAverage(eqx.Module):
         """
         return self.log_ratio(theta, self.embed(x))
 
-    def embed(self, x: Float[Array, "..."]) -> Float[Array, " features"]:
+    def embed(self, x: Any) -> Float[Array, " features"]:
         """The models' log-weights and their features, one after another.
 
         Args:

@@ -1,22 +1,22 @@
 """The ratio estimator: a network that knows what it was trained on."""
 
-import math
 from typing import Any, Literal
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jax.core import Tracer
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from gl15.inference._encoders.encoder import AbstractEncoder
 from gl15.inference._estimators.branches import silent, two_branches
+from gl15.inference._estimators.images import check_image
 from gl15.inference._estimators.limits import limits_of
 from gl15.inference._estimators.peaks import Peaks
 from gl15.inference._estimators.peaks_network import PeaksNetwork
 from gl15.inference._estimators.standardization import Standardization
 from gl15.simulation import Prior, Theta
+from gl15.simulation._arguments import one_of, whole_number
+from gl15.simulation._observation import image_of
 
 
 class RatioEstimator(eqx.Module):
@@ -82,13 +82,19 @@ class RatioEstimator(eqx.Module):
             key: JAX random key for the initial weights.
 
         Raises:
-            ValueError: for another `head`, or fewer peaks than one.
+            ValueError: for another `head`, a size that is none, or peaks without the
+                quadratic head.
         """
-        if head not in ("mlp", "quadratic") or min(components, members) < 1:
-            raise ValueError(
-                '`head` must be "mlp" or "quadratic", `components` and `members` '
-                f"positive, got {head!r}, {components} and {members}."
-            )
+        one_of("head", head, ("mlp", "quadratic"))
+        for name, size in (("components", components), ("members", members)):
+            if whole_number(name, size) > 1 and head == "mlp":
+                raise ValueError(
+                    f"`{name}`={size} counts peaks of the quadratic head, but `head` is"
+                    ' "mlp"; give head="quadratic".'
+                )
+        width, depth = whole_number("width", width), whole_number("depth", depth, 0)
+        if spacing is not None and not 0 < spacing < float("inf"):
+            raise ValueError(f"`spacing` must be one positive length, got {spacing}.")
         theta_key, head_key = jax.random.split(key)
         self.prior = prior
         self.encoder = encoder
@@ -118,7 +124,7 @@ class RatioEstimator(eqx.Module):
         self.spacing = spacing
         self.channel_names = channel_names
 
-    def __call__(self, theta: Theta, x: Float[Array, "..."]) -> Float[Array, ""]:
+    def __call__(self, theta: Theta, x: Any) -> Float[Array, ""]:
         r"""Log-ratio $\log r(\theta, x)$ of one parameter and one observation.
 
         Args:
@@ -133,7 +139,7 @@ class RatioEstimator(eqx.Module):
         """
         return self.log_ratio(theta, self.embed(x))
 
-    def embed(self, x: Float[Array, "..."]) -> Float[Array, " features"]:
+    def embed(self, x: Any) -> Float[Array, " features"]:
         r"""Features $h_x$ of an observation: run once, use for every theta.
 
         Args:
@@ -145,8 +151,9 @@ class RatioEstimator(eqx.Module):
         Raises:
             ValueError: for a wrong image, see `check_image`.
         """
-        self.check_image(x)
-        return self.features(self.standardization(self.encoder.summarise(x)))
+        image, known = image_of(x)
+        self.check_image(image, **known)
+        return self.features(self.standardization(self.encoder.summarise(image)))
 
     def features(self, z: Float[Array, "..."]) -> Float[Array, " features"]:
         """Features from a standardised summary, and any peaks after them.
@@ -245,7 +252,7 @@ class RatioEstimator(eqx.Module):
 
     def check_image(
         self,
-        x: Float[Array, "..."] | np.ndarray,
+        x: Any,
         *,
         spacing: float | None = None,
         channel_names: tuple[str, ...] = (),
@@ -261,39 +268,4 @@ class RatioEstimator(eqx.Module):
             ValueError: for a wrong number of axes or channels, another spacing, or
                 values that are not finite.
         """
-        shape = jnp.shape(x)
-        axes = "(nx, ny, channels)" if self.encoder.ndim == 3 else "(size,)"
-        if len(shape) != self.encoder.ndim:
-            raise ValueError(
-                f"`x` has shape {shape}, but this estimator takes one observation "
-                f"{axes}; use `jax.vmap` for several."
-            )
-        if shape[-1] != self.encoder.channels:
-            named = f" {self.channel_names}" if self.channel_names else ""
-            raise ValueError(
-                f"`x` has {shape[-1]} channels (shape {shape}), but this estimator was "
-                f"made for {self.encoder.channels}{named}; "
-                "`gl15.observe` makes such images."
-            )
-        if self.channel_names and channel_names not in ((), self.channel_names):
-            raise ValueError(
-                f"`x` has channels {channel_names}, but this estimator was trained on "
-                f"{self.channel_names}, in this order."
-            )
-        if (
-            spacing is not None
-            and self.spacing is not None
-            and not math.isclose(spacing, self.spacing, rel_tol=1e-5)
-        ):
-            raise ValueError(
-                f"`spacing`={spacing:g} of the image, but this estimator was trained "
-                f"at {self.spacing:g}; `gl15.simulation.resample(observation, "
-                f"{self.spacing:g})` brings finer images to that spacing."
-            )
-        if not isinstance(x, Tracer):
-            bad = int(np.size(x) - np.isfinite(np.asarray(x)).sum())
-            if bad:
-                raise ValueError(
-                    f"`x` holds {bad} values that are NaN or infinite, of "
-                    f"{np.size(x)}; mend the image first."
-                )
+        check_image(self, x, spacing, channel_names)

@@ -14,6 +14,7 @@ from gl15.inference._estimators.estimator import RatioEstimator
 from gl15.inference._estimators.peaks import Peaks
 from gl15.inference._estimators.standardization import Standardization
 from gl15.simulation import Prior, Theta
+from gl15.simulation._observation import image_of
 
 
 class EstimatorEnsemble(eqx.Module):
@@ -156,7 +157,7 @@ class EstimatorEnsemble(eqx.Module):
         each = eqx.filter_vmap(function, in_axes=(axes, *[0] * len(rows)))
         return each(self.members, *rows)
 
-    def __call__(self, theta: Theta, x: Float[Array, "..."]) -> Float[Array, ""]:
+    def __call__(self, theta: Theta, x: Any) -> Float[Array, ""]:
         """Averaged log-ratio of one parameter and one observation.
 
         Args:
@@ -168,7 +169,7 @@ class EstimatorEnsemble(eqx.Module):
         """
         return self.log_ratio(theta, self.embed(x))
 
-    def embed(self, x: Float[Array, "..."]) -> Float[Array, " features"]:
+    def embed(self, x: Any) -> Float[Array, " features"]:
         """Features of an observation, those of the members one after another.
 
         Args:
@@ -177,8 +178,9 @@ class EstimatorEnsemble(eqx.Module):
         Returns:
             The features.
         """
-        self.check_image(x)
-        z = self.standardization(self.encoder.summarise(x))
+        image, known = image_of(x)
+        self.check_image(image, **known)
+        z = self.standardization(self.encoder.summarise(image))
         return self.each_member(lambda one: one.features(z)).ravel()
 
     def log_ratios(

@@ -43,7 +43,7 @@ class AbstractWrapper(eqx.Module):
         """Shape of an observation, where the estimator within has a fixed one."""
         return getattr(self.estimator, "image_shape", None)
 
-    def __call__(self, theta: Theta, x: Float[Array, "..."]) -> Float[Array, ""]:
+    def __call__(self, theta: Theta, x: Any) -> Float[Array, ""]:
         """Log-ratio of one parameter and one observation.
 
         Args:

@@ -77,7 +77,7 @@ def load(path: str | os.PathLike, *, like: Any = None) -> Any:
         ValueError: if the file is not an estimator, is damaged, or is newer than this
             version of gl15 can read.
     """
-    header, arrays = read_archive(path, kind=_FORMAT, format_version=_FORMAT_VERSION)
+    header, arrays = _read(path, with_arrays=True)
     structure, name = _structure(header), os.fspath(path)
     if like is None:
         skeleton = build_skeleton(structure)
@@ -112,10 +112,7 @@ def describe(path: str | os.PathLike) -> dict[str, Any]:
         FileNotFoundError: if there is no file.
         ValueError: if the file is not an estimator, or newer.
     """
-    header, _ = read_archive(
-        path, kind=_FORMAT, format_version=_FORMAT_VERSION, with_arrays=False
-    )
-    return header
+    return _read(path, with_arrays=False)[0]
 
 
 def fingerprint(estimator: Any) -> str:
@@ -133,6 +130,18 @@ def fingerprint(estimator: Any) -> str:
         TypeError: if a part cannot be described by numbers alone.
     """
     return digest_of(describe_module(estimator), arrays_of(estimator))
+
+
+def _read(path: Any, *, with_arrays: bool) -> tuple[dict[str, Any], dict[str, Any]]:
+    options: dict[str, Any] = {"kind": _FORMAT, "format_version": _FORMAT_VERSION}
+    try:
+        return read_archive(path, **options, with_arrays=with_arrays)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"`path`={os.fspath(path)!r}: there is no such file; "
+            "`gl15.inference.pretrained_path(name)` is that of an estimator that comes "
+            "with gl15."
+        ) from error
 
 
 def _structure(header: Mapping[str, Any]) -> dict[str, Any]:

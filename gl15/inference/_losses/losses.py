@@ -10,6 +10,7 @@ import abc
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from gl15.simulation._arguments import whole_number
@@ -221,6 +222,12 @@ class Balanced(AbstractLoss):
             raise ValueError(
                 f"`loss` is {type(self.loss).__name__}, which shifts logits itself; "
                 "put Balanced inside it, as its `loss`."
+            )
+        traced = isinstance(self.strength, Tracer)
+        if not traced and not 0 <= float(self.strength) < float("inf"):
+            raise ValueError(
+                f"`strength` must be finite and not negative, got {self.strength}; the "
+                "reference's is 100."
             )
 
     def __call__(

@@ -52,6 +52,11 @@ class NearMisses(AbstractLoss):
 
     def __check_init__(self):
         """Both kinds of contrasts must be there: each sees what the other misses."""
+        if hasattr(self.loss, "of_batch"):
+            raise ValueError(
+                f"`loss` is {type(self.loss).__name__}, which draws contrasts itself; "
+                "give one of the batch's, such as Contrastive(16)."
+            )
         if not 0 < self.share < 1:
             raise ValueError(
                 f"`share`={self.share:g} must be between 0 and 1: near misses alone "

@@ -9,12 +9,15 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from gl15.simulation import Ensemble
 
 
+_ODD_CHANNELS = ("curl_J",)
+
+
 def random_symmetry(
     ensemble: Ensemble,
     *,
     key: PRNGKeyArray,
     reversal: bool = False,
-    odd_channels: tuple[str, ...] = ("curl_J",),
+    odd_channels: tuple[str, ...] | None = None,
     odd_parameters: tuple[str, ...] = ("B",),
 ) -> Ensemble:
     r"""Every image turned or mirrored at random: as likely as it was, to its theta.
@@ -45,15 +48,18 @@ def random_symmetry(
         ensemble: images `[n, nx, ny, channels]` of open samples.
         key: JAX random key.
         reversal: whether to reverse time at random, besides.
-        odd_channels: channels that change sign then, and live on plaquettes.
+        odd_channels: channels that change sign then, and live on plaquettes, by their
+            name up to the first space: `curl_J` is also `curl_J t=1`, the channel of a
+            snapshot. By default `curl_J`, where there is one.
         odd_parameters: parameters that change sign then.
 
     Returns:
         The ensemble, one operation for each image.
 
     Raises:
-        ValueError: if it holds no images or does not name their channels, or if
-            `reversal` is asked for where the field is not among the parameters.
+        ValueError: if it holds no images or does not name their channels, if
+            `odd_channels` names none of these, or if `reversal` is asked for where the
+            field is not among the parameters.
     """
     if ensemble.x.ndim != 4:
         raise ValueError(
@@ -63,15 +69,24 @@ def random_symmetry(
     if not ensemble.channels:
         raise ValueError(
             "`ensemble` does not name its `channels`, and which of them live on "
-            f"plaquettes ({list(odd_channels)}) decides how they turn; make it with "
-            "`Ensemble(theta, x, spacing, channels)`."
+            "plaquettes decides how they turn; make it with `Ensemble(theta, x, "
+            "spacing, channels)`."
         )
-    odd = jnp.asarray([c in odd_channels for c in ensemble.channels])
+    wanted = _ODD_CHANNELS if odd_channels is None else tuple(odd_channels)
+    # The channels of snapshots are named after their times too.
+    kinds = [name.split(" ")[0] for name in ensemble.channels]
+    unknown = [one for one in wanted if one not in (*kinds, *ensemble.channels)]
+    if unknown and odd_channels is not None:
+        raise ValueError(
+            f"`odd_channels` names {unknown}, which `ensemble` does not hold: its "
+            f"channels are {list(ensemble.channels)}; give names of these."
+        )
+    both = zip(kinds, ensemble.channels, strict=True)
+    odd = jnp.asarray([kind in wanted or name in wanted for kind, name in both])
     square = ensemble.x.shape[1] == ensemble.x.shape[2]
     draws = jax.random.bits(key, (len(ensemble),), jnp.uint32)
     theta = dict(ensemble.theta)
     if reversal:
-        unknown = [c for c in odd_channels if c not in ensemble.channels]
         missing = [p for p in odd_parameters if p not in theta]
         if unknown or missing:
             raise ValueError(

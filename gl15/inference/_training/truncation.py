@@ -24,6 +24,7 @@ from gl15.inference._calibration.guarded import warn_if_unusual
 from gl15.inference._estimators.candidates import candidates, log_joint, resampled
 from gl15.inference._training.fit import fit
 from gl15.simulation import Ensemble, Prior, simulate, Simulator, truncated_prior
+from gl15.simulation._observation import image_of
 
 
 _CANDIDATES = 50_000
@@ -39,7 +40,7 @@ class TruncationWarning(UserWarning):
 
 def truncate(
     estimator: Any,
-    x: Float[Array, "..."],
+    x: Any,
     *,
     key: PRNGKeyArray,
     threshold: float = 1e-6,
@@ -56,7 +57,7 @@ def truncate(
 
     Args:
         estimator: a trained estimator, or any log-ratio.
-        x: the observation.
+        x: the observation, an array or an `Observation`.
         key: JAX random key of the search.
         threshold: $\epsilon$.
         margin: part of the box's width to add on each side, within the prior.
@@ -73,7 +74,8 @@ def truncate(
             f"`threshold`={threshold} must be between 0 and 1, and `margin`={margin} "
             "not negative."
         )
-    estimator.check_image(x)
+    x, known = image_of(x)
+    estimator.check_image(x, **known)
     warn_if_unusual(estimator, x)
     low, high = _region(estimator, x, key, math.log(threshold))
     prior = estimator.prior
@@ -127,7 +129,7 @@ def _log_ratio(estimator: Any, h: Array, u: Array) -> Float[Array, " n"]:
 
 def leaning(
     estimator: Any,
-    x: Float[Array, "..."],
+    x: Any,
     whole: Prior,
     *,
     key: PRNGKeyArray,
@@ -145,6 +147,8 @@ def leaning(
     Returns:
         Their names: empty where the truncation cut off nothing.
     """
+    x, known = image_of(x)
+    estimator.check_image(x, **known)
     low, high = _region(estimator, x, key, math.log(threshold))
     inner, outer = _limits(estimator.prior), _limits(whole)
     found = []
@@ -162,7 +166,7 @@ def leaning(
 def truncated_rounds(
     simulator: Simulator,
     prior: Prior,
-    x: Float[Array, "..."],
+    x: Any,
     build: Callable[[Prior, PRNGKeyArray], Any],
     *,
     key: PRNGKeyArray,
