@@ -29,10 +29,10 @@ def misspecification(
 
     Half of the reference images, drawn at random, teach what is usual, the other half
     calibrate the p-value. For p-values below 0.001, of which posteriors warn, it takes
-    2,000 images; twice as many sharpen it. They need not be held out from training, as
-    the detector looks at summaries without trained parameters, but must be drawn as the
-    images are with which an estimator is to be trusted: over the same prior, with the
-    same noise.
+    2,000 images; twice as many sharpen it. They must be drawn as the images are with
+    which an estimator is to be trusted: over the same prior, with the same noise. Fresh
+    ones are best: what is judged are summaries without trained parameters, but of which
+    kind an image is, trained features say.
 
     ```python
     detector = gl15.diagnostics.misspecification(estimator, reference, key=key)
