@@ -34,6 +34,7 @@ STATISTICS = (
     "log of the ratio of the mean densities",
 )
 AT = {"eta": 0.8, "B": 0.04, "nu": 0.2}
+TAILS = jnp.asarray([0.16, 0.84, 0.025, 0.975])
 WIDTHS = {"eta": 0.3, "B": 0.1, "nu": 0.4}  # of the ranges regressed over
 
 
@@ -107,26 +108,33 @@ def scatter(estimator, images: int, simulator, nu: float, key: PRNGKeyArray) -> 
     bounds = estimator.prior.bounds
     widths = np.asarray([bounds[name][1] - bounds[name][0] for name in names])
     theta = {name: jnp.full(images, value) for name, value in {**AT, "nu": nu}.items()}
-    x = gl15.simulate(simulator, theta, key=key).x
+    run_key, draw_key = jax.random.split(key)
+    x = gl15.simulate(simulator, theta, key=run_key).x
 
     @jax.jit
-    def one(image):
+    def one(item):
+        image, (first, second) = item
         h = estimator.embed(image)
-        draws = grid_posterior_from_features(estimator, h, 32).sample(key, (500,))
+        draws = grid_posterior_from_features(estimator, h, 32).sample(first, (500,))
         draws = jnp.stack([draws[name] for name in names], 1)
         thin = {"nu": (nu, nu + 1e-3)}
         known = grid_posterior_from_features(
             estimator, h, {"eta": 40, "B": 40, "nu": 4}, bounds=thin
-        ).sample(key, (500,))
+        ).sample(second, (500,))
         known = jnp.stack([known[name] for name in ("eta", "B")], 1)
         moments = lambda d: (d.mean(0), jnp.cov(d.T))  # noqa: E731
-        return moments(draws), moments(known)
+        return moments(draws), moments(known), jnp.quantile(draws, TAILS, axis=0)
 
-    (mean, cov), (mean_known, cov_known) = jax.lax.map(one, x, batch_size=8)
+    keys = jax.random.split(draw_key, (images, 2))
+    found = jax.lax.map(one, (x, keys), batch_size=8)
+    (mean, cov), (mean_known, cov_known), ends = found
+    truth = np.asarray([{**AT, "nu": nu}[name] for name in names])
+    low, high = np.asarray(ends[:, ::2]), np.asarray(ends[:, 1::2])
     return {
         "names": names,
-        "bias": (mean.mean(0) - jnp.asarray([{**AT, "nu": nu}[n] for n in names]))
-        .astype(float)
+        "bias": (np.asarray(mean).mean(0) - truth).tolist(),
+        "68% and 95% intervals hold": ((low <= truth) & (truth <= high))
+        .mean(0)
         .tolist(),
         "of the estimates": shape(np.cov(np.asarray(mean).T), widths),
         "of the posteriors": shape(np.asarray(cov.mean(0)), widths),

@@ -4,6 +4,8 @@
     python benchmarks/pretrain.py --name eta-B-nu --plan.weight-decay 1.2 \
         --plan.reserve 3000 --plan.test 1000
 
+    python benchmarks/pretrain.py --name eta-B-nu --check 4000
+
 simulates (resumed if interrupted), trains, calibrates on pairs kept apart, measures on
 fresh images, and writes `<out>/<name>.npz` with its provenance and report inside.
 """
@@ -71,6 +73,7 @@ def main(
     plan: Plan = Plan(),  # noqa: B008
     out: Path = Path("runs/pretrain"),
     seed: int = 0,
+    check: int = 0,
 ) -> None:
     """Train, measure and save an estimator.
 
@@ -79,7 +82,18 @@ def main(
         plan: its budget.
         out: folder of simulations, checkpoints and results.
         seed: seed of everything random.
+        check: make nothing, but measure the file that ships on so many fresh images.
     """
+    if check:
+        # Keys of its own: none that training, calibration or its tests have seen.
+        test_key, report_key = jax.random.key(2024 + seed), jax.random.key(7)
+        quick = sample(dt=0.05, solver=gl15.RungeKuttaChebyshev(stages=5))
+        test = gl15.simulate(quick, gl15.Prior(PRIORS[name]), check, key=test_key)
+        estimator = gl15.load_pretrained(name)
+        found = report(estimator, test, key=report_key, local=False)
+        print(found.to_markdown())
+        show(name=name, check=found.as_dict())
+        return
     out.mkdir(parents=True, exist_ok=True)
     names = "network train fit reserve calibrate detector test figures".split()
     keys = dict(zip(names, jax.random.split(jax.random.key(seed), 8), strict=True))
