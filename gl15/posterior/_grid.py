@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from gl15.inference._calibration.tabulate import tabulate
 from gl15.posterior._embedding import checked
 from gl15.posterior._grid_posterior import GridPosterior
-from gl15.posterior._piecewise import trapezoid_weights
 from gl15.posterior._protocol import LogRatio, Points
 
 
@@ -20,11 +20,6 @@ Bounds: TypeAlias = Mapping[str, tuple[float, float]] | None
 _DEFAULT_POINTS = {1: 512, 2: 128, 3: 48}
 _MOST_NODES = 2**24
 _CHUNK = 2**14  # nodes evaluated at once: a head of width 256 then takes 16 MB
-
-# Nodes go where the log-density is within this of its highest: beyond, a normal
-# density has 4e-8 of its mass.
-_DEPTH = 15.0
-_SPREAD = 0.25  # share of the nodes that stays spread over the whole prior
 
 
 def grid_posterior(
@@ -122,28 +117,9 @@ def _tabulate(
     box: tuple[tuple[float, float], ...],
     refine: bool,
 ) -> GridPosterior:
-    search: tuple[tuple[Any, Any], ...] = box
-    # One parameter is searched finely enough at once; in two and three the first look
-    # is coarse, and a second one inside what it found sharpens the region.
-    for _ in range(min(len(shape), 2) if refine else 0):
-        coarse = _equidistant(search, tuple(max(size // 2, 2) for size in shape))
-        log_density = _log_joint(estimator, h, coarse)
-        search = tuple(
-            _region(axis, _profile(log_density, j)) for j, axis in enumerate(coarse)
-        )
-    nodes = _equidistant(box, shape)
-    if refine:
-        nodes = tuple(
-            _concentrated(axis, region)
-            for axis, region in zip(nodes, search, strict=True)
-        )
-    log_density = _log_joint(estimator, h, nodes)
-    log_weight = jnp.zeros(())
-    for j, axis in enumerate(nodes):
-        weight = jnp.log(trapezoid_weights(axis))
-        log_weight = log_weight + jnp.expand_dims(
-            weight, [k for k in range(len(nodes)) if k != j]
-        )
+    nodes, log_density, log_weight = tabulate(
+        lambda axes: _log_joint(estimator, h, axes), box, shape, refine=refine
+    )
     log_evidence = jax.nn.logsumexp(log_density + log_weight)
     return GridPosterior(
         names=estimator.prior.names,
@@ -169,42 +145,6 @@ def _log_joint(
     else:
         values = jax.lax.map(at, theta, batch_size=_CHUNK)
     return values.reshape(mesh[0].shape)
-
-
-def _profile(log_density: Float[Array, "..."], axis: int) -> Float[Array, " n"]:
-    others = tuple(j for j in range(log_density.ndim) if j != axis)
-    return log_density.max(axis=others)
-
-
-def _equidistant(
-    box: tuple[tuple[Any, Any], ...], shape: tuple[int, ...]
-) -> tuple[Float[Array, " _"], ...]:
-    sides = zip(box, shape, strict=True)
-    return tuple(jnp.linspace(low, high, size) for (low, high), size in sides)
-
-
-def _region(
-    nodes: Float[Array, " n"], profile: Float[Array, " n"]
-) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """Ends of the stretch where the profile is high, and one cell more on each side."""
-    high = profile > profile.max() - _DEPTH
-    last = len(nodes) - 1
-    first = jnp.maximum(jnp.argmax(high) - 1, 0)
-    final = jnp.minimum(last - jnp.argmax(high[::-1]) + 1, last)
-    return nodes[first], nodes[final]
-
-
-def _concentrated(
-    nodes: Float[Array, " n"], region: tuple[Float[Array, ""], Float[Array, ""]]
-) -> Float[Array, " n"]:
-    """As many nodes between the same ends, most of them in the region."""
-    ends = jnp.stack([nodes[0], *region, nodes[-1]])
-    spread = (ends - ends[0]) / (ends[3] - ends[0])
-    inner = jnp.clip((ends - ends[1]) / (ends[2] - ends[1]), 0, 1)
-    # The inverse of the wanted distribution of nodes, at equal steps.
-    steps = jnp.linspace(0, 1, len(nodes), dtype=nodes.dtype)
-    placed = jnp.interp(steps, _SPREAD * spread + (1 - _SPREAD) * inner, ends)
-    return placed.at[0].set(ends[0]).at[-1].set(ends[3])
 
 
 def _plan(

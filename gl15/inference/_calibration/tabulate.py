@@ -17,6 +17,8 @@ def tabulate(
     log_density: Callable[[tuple[Array, ...]], Array],
     box: tuple[tuple[Any, Any], ...],
     shape: tuple[int, ...],
+    *,
+    refine: bool = True,
 ) -> tuple[tuple[Float[Array, " _"], ...], Float[Array, "..."], Float[Array, "..."]]:
     """Nodes in a box, most of them where a density is, and its logarithm there.
 
@@ -25,6 +27,7 @@ def tabulate(
             axis each.
         box: lower and upper end of each axis.
         shape: nodes of each axis.
+        refine: whether to look for the density first, or space the nodes equally.
 
     Returns:
         The nodes of each axis, the log-density on their mesh, and the logarithms of the
@@ -33,16 +36,18 @@ def tabulate(
     search = box
     # One axis is searched finely enough at once; with two and three the first look is
     # coarse, and a second one inside what it found sharpens the region.
-    for _ in range(min(len(shape), 2)):
+    for _ in range(min(len(shape), 2) if refine else 0):
         coarse = _equidistant(search, tuple(max(size // 2, 2) for size in shape))
         values = log_density(coarse)
         search = tuple(
             _region(axis, _profile(values, j)) for j, axis in enumerate(coarse)
         )
-    nodes = tuple(
-        _concentrated(axis, region)
-        for axis, region in zip(_equidistant(box, shape), search, strict=True)
-    )
+    nodes = _equidistant(box, shape)
+    if refine:
+        nodes = tuple(
+            _concentrated(axis, region)
+            for axis, region in zip(nodes, search, strict=True)
+        )
     log_weight = jnp.zeros(())
     for j, axis in enumerate(nodes):
         width = jnp.diff(axis)
