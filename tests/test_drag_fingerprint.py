@@ -35,6 +35,7 @@ def generator():
     return np.random.default_rng(0)
 
 
+@pytest.mark.slow
 def test_the_job_finds_the_suppression(module, tmp_path):
     job = module("drag_fingerprint")
     results = job.main(plan="smoke", out=tmp_path)

@@ -32,6 +32,7 @@ def main_job(monkeypatch):
     return job
 
 
+@pytest.mark.slow
 def test_the_main_job_resumes_and_reads_a_file(main_job, tmp_path):
     first = main_job.main(plan="smoke", out=tmp_path)
     assert np.isfinite(first["test"]["mean_abs_error"])

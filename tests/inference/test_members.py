@@ -87,6 +87,7 @@ def test_members_train_together_and_survive_a_file(tmp_path):
     np.testing.assert_array_equal(again(THETA, X), ensemble(THETA, X))
 
 
+@pytest.mark.slow
 def test_divergence_of_members_is_that_of_their_posteriors():
     """Of members whose posteriors are known normals."""
     first = build(KEY, head="quadratic")

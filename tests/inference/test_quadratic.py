@@ -170,6 +170,7 @@ def test_weighted_draws_make_the_posterior():
         np.testing.assert_allclose(drawn[name].std() ** 2, covariance[j, j], rtol=0.07)
 
 
+@pytest.mark.slow
 def test_near_misses_sharpen_a_posterior_a_hundredth_of_its_prior_wide():
     """What plain contrasts leave twice too wide after as many steps."""
     simulator = LinearGaussian(np.ones((4, 1)), 0.02)

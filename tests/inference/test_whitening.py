@@ -49,6 +49,7 @@ def test_what_lies_beyond_the_limit_does_not_count():
     )
 
 
+@pytest.mark.slow
 def test_small_differences_are_learned_and_the_rotation_is_folded_away():
     train, fresh = hidden(2_000, 1), hidden(200, 2)
     found, _ = quiet(

@@ -18,6 +18,7 @@ def job(monkeypatch):
     return importlib.import_module("soft_modes")
 
 
+@pytest.mark.slow
 def test_the_report_tells_slopes_from_soft_modes(job, tmp_path):
     results = job.main(plan="smoke", out=tmp_path)
     (sample,) = results["samples"]
