@@ -17,6 +17,7 @@ import sys
 import tempfile
 import threading
 import time
+import warnings
 from typing import Literal
 
 import jax
@@ -26,7 +27,6 @@ import tyro
 from _report import show
 
 import gl15
-from gl15.inference import Summarised
 from gl15.inference._training.stream import summary_shape
 from gl15.simulation import open_ensemble
 
@@ -162,47 +162,48 @@ def by_devices(sites: int, n: int, batch_size: int, rounds: int) -> dict:
 
 def by_source(folder: pathlib.Path, sites, n, batch_size, epochs, rounds) -> dict:
     """Pairs per second from memory and from a store, in turns."""
-    options = {"key": jax.random.key(2), "path": folder / "store", "progress": False}
-    gl15.simulate(Pictures(sites), prior(), n, **options, load=False)
+    made = {"key": jax.random.key(2), "path": folder / "store", "progress": False}
+    gl15.simulate(Pictures(sites), prior(), n, **made, load=False)
     stored, size = open_ensemble(folder / "store"), n * sites**2 * 3 * 4
     figures: dict = {"pairs": n, "store_MB": size / 1e6}
     for encoder in ("conv", "spectral", "jet"):
         shape = summary_shape(estimator(encoder, sites), stored)
         summaries = n * int(np.prod(shape.shape)) * shape.dtype.itemsize
-        small = summaries // 8
-        sources = {"memory": None, "store, cached": 2**32, "streamed": small}
-        kept = None
-        if encoder != "conv":
-            # The images' summaries alone on disk: nothing to be made anew.
-            simulator = Summarised(Pictures(sites), estimator(encoder, sites).encoder)
-            kept = folder / f"{encoder}-summaries"
-            gl15.simulate(simulator, prior(), n, **options | {"path": kept}, load=False)
-            sources["summaries, streamed"] = small
+        # Room for an eighth of the summaries; a folder that is not there is no scratch.
+        scarce = {"cache": summaries // 8}
+        sources = {
+            "memory": {},
+            "store, cached": {"cache": 2**32},
+            "store, scratch": scarce | {"scratch": folder},
+            "store, anew": scarce | {"scratch": folder / "nowhere"},
+        }
         found: dict[str, list[float]] = {name: [] for name in sources}
         for turn in range(rounds):
-            for source, cache in sources.items():
-                data = stored.load() if cache is None else stored
-                if source == "summaries, streamed" and kept is not None:
-                    data = open_ensemble(kept)
-                more = {} if cache is None else {"cache": cache}
+            for source, options in sources.items():
+                data = stored.load() if source == "memory" else stored
                 path = folder / f"{encoder}-{source}-{turn}"
                 # Where every epoch makes its summaries anew, fewer epochs are enough.
-                times = 2 if source == "streamed" and encoder == "jet" else epochs
-                found[source] += train(
-                    encoder, data, sites, path, times, n, batch_size, **more
-                )
+                slow = source == "store, anew" and encoder == "jet"
+                with warnings.catch_warnings(action="ignore"):  # of what is scarce
+                    found[source] += train(
+                        encoder,
+                        data,
+                        sites,
+                        path,
+                        2 if slow else epochs,
+                        n,
+                        batch_size,
+                        **options,
+                    )
                 del data
         medians = {name: float(np.median(each)) for name, each in found.items()}
         figures[encoder] = {
             "summaries_MB": summaries / 1e6,
             "pairs_per_second": medians,
-            "cached_against_memory": medians["store, cached"] / medians["memory"],
-            "streamed_against_memory": medians["streamed"] / medians["memory"],
+            "against_memory": {
+                name: rate / medians["memory"] for name, rate in medians.items()
+            },
         }
-        if kept is not None:
-            figures[encoder]["summaries_streamed_against_memory"] = (
-                medians["summaries, streamed"] / medians["memory"]
-            )
     return figures
 
 

@@ -1,7 +1,12 @@
 """Sources: a store that is larger than memory, and pairs without end."""
 
+import errno
 import functools
+import gc
 import itertools
+import os
+import pathlib
+import shutil
 import threading
 import time
 
@@ -105,6 +110,7 @@ def test_every_pair_is_seen_once_in_an_epoch_and_in_another_order(stored, shards
         batch_size=8,
         placement=PLACEMENT,
         redraw=None,
+        scratch=None,
         group_bytes=shards * 16 * 2 * 8,
     )
     every = stored.load()
@@ -139,6 +145,7 @@ def test_streaming_reads_a_group_at_a_time_and_nothing_before_its_start(
         batch_size=8,
         placement=PLACEMENT,
         redraw=None,
+        scratch=None,
         group_bytes=2 * 16 * 2 * 8,
     )
     source.longest = 2
@@ -162,27 +169,71 @@ def test_streaming_reads_a_group_at_a_time_and_nothing_before_its_start(
 def test_streamed_training_resumes_in_the_middle_of_an_epoch(
     stored, tmp_path, monkeypatch
 ):
-    from gl15.inference._training import sources, stream
+    from gl15.inference._training import sources
 
     monkeypatch.setattr(sources, "_LONGEST", 3)
     options = {"cache": TINY, "checkpoint_every": 1, "validation": 0.04}
     expected, history = train(stored, **options)
-    standardised, count = stream.training_data.standardised, []
+    summaries, count = Streamed._summaries, []
 
-    def failing(*arguments, **options):
+    def failing(self, *arguments):
         count.append(None)
-        # After the pass for the standardisation: within the second epoch.
-        if len(count) == 20:
+        if len(count) == 20:  # of 13 shards: within the second epoch
             raise OSError("the disk went away")
-        return standardised(*arguments, **options)
+        return summaries(self, *arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(stream.training_data, "standardised", failing)
+        patch.setattr(Streamed, "_summaries", failing)
         with pytest.raises(OSError, match="the disk went away"):
-            train(stored, checkpoint=tmp_path, **options)
-    found, resumed = train(stored, checkpoint=tmp_path, **options)
+            train(stored, checkpoint=tmp_path / "kept", **options)
+    # Whether summaries are kept on disk or made anew makes no difference.
+    nowhere = tmp_path / "nowhere"
+    with pytest.warns(UserWarning, match="nowhere' cannot keep the summaries"):
+        found, resumed = train(
+            stored, checkpoint=tmp_path / "kept", scratch=nowhere, **options
+        )
     assert eqx.tree_equal(found, expected)
     np.testing.assert_array_equal(resumed.train_loss, history.train_loss)
+
+
+def test_summaries_are_kept_on_disk_while_training_lasts(stored, tmp_path, monkeypatch):
+    from gl15.inference._training import scratch
+
+    read, reading = [], type(stored).read
+    monkeypatch.setattr(
+        type(stored),
+        "read",
+        lambda self, rows: read.append(rows) or reading(self, rows),
+    )
+    options = {"cache": TINY, "validation": 0.04, "scratch": tmp_path}
+    expected, _ = train(stored, **options)
+    # Three epochs, and the store was passed over once.
+    assert len(read) == 13
+    gc.collect()
+    assert not list(tmp_path.iterdir())
+    opened = [os.path.realpath(f) for f in pathlib.Path("/proc/self/fd").iterdir()]
+    assert not [path for path in opened if path.startswith(str(tmp_path))]
+
+    # A disk that fills up on the way.
+    writing, written = os.pwrite, []
+
+    def filling(*arguments):
+        written.append(None)
+        if len(written) == 5:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return writing(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", filling)
+        with pytest.warns(UserWarning, match="No space left .* made anew"):
+            found, _ = train(stored, **options)
+    assert eqx.tree_equal(found, expected)
+    # One that has room for less than twice as much.
+    usage = shutil.disk_usage(tmp_path)._replace(free=2 * 200 * 2 * 8 - 1)
+    monkeypatch.setattr(scratch.shutil, "disk_usage", lambda folder: usage)
+    with pytest.warns(UserWarning, match="that are free half may be used"):
+        found, _ = train(stored, **options)
+    assert eqx.tree_equal(found, expected)
 
 
 def test_noise_is_drawn_anew_for_every_shard_and_epoch(stored):

@@ -121,7 +121,20 @@ def standardised(estimator: Any, ensemble: Ensemble, *, checked: bool = False) -
     """
     if not checked:
         check_values(estimator, ensemble)
-    return _standardise(estimator.standardization, summarise(estimator, ensemble.x))
+    return standardise(estimator, summarise(estimator, ensemble.x))
+
+
+def standardise(estimator: Any, z: Array) -> Array:
+    """Summaries as the estimator standardises them.
+
+    Args:
+        estimator: the estimator.
+        z: summaries.
+
+    Returns:
+        The standardised summaries.
+    """
+    return _standardise(estimator.standardization, z)
 
 
 def summaries(

@@ -15,7 +15,7 @@ from gl15.inference._losses.losses import AbstractLoss, BinaryCrossEntropy
 from gl15.inference._training import data as training_data
 from gl15.inference._training.checkpoint import Checkpoint, State
 from gl15.inference._training.loop import train
-from gl15.inference._training.opening import open_data, Wanted
+from gl15.inference._training.opening import open_data
 from gl15.inference._training.plan import training_plan
 from gl15.inference._training.sharding import Placement
 from gl15.inference._training.trainer import (
@@ -25,6 +25,7 @@ from gl15.inference._training.trainer import (
     trainable,
     Trainer,
 )
+from gl15.inference._training.wanted import Wanted
 from gl15.simulation import Ensemble, StoredEnsemble
 from gl15.simulation._arguments import random_key, whole_number
 
@@ -70,6 +71,7 @@ def fit(
     checkpoint_every: int = 1_000,
     devices: Sequence[Any] | Mesh | None = None,
     cache: int = 2**32,
+    scratch: str | os.PathLike | None = None,
     standardize: bool = True,
     whiten: bool = False,
     freeze_encoder: bool = False,
@@ -82,11 +84,13 @@ def fit(
     observation i meets the thetas of i+1, ..., i+K, so that no pair is its own
     contrast. The weights of the epoch with the lowest validation loss are returned.
 
-    A store is passed over once if its summaries fit in `cache`. If not, it is read
-    anew at every epoch, in the background: whole shards in random order, groups of
-    them shuffled together. An iterable gives ensembles or `(theta, x)` of any size,
-    each used once, such as those of `fresh`; an epoch is then a fortieth of the steps,
-    or 1,000 of them if that is fewer, and the standardisation is that of `validation`.
+    A store is passed over once if its summaries fit in `cache`, or else in `scratch`,
+    from where they are read at every epoch in the background: whole shards in random
+    order, groups of them shuffled together. With `redraw`, or without room there, the
+    store itself is read and summarised at every epoch. An iterable gives ensembles or
+    `(theta, x)` of any size, each used once, such as those of `fresh`; an epoch is then
+    a fortieth of the steps, or 1,000 of them if that is fewer, and the standardisation
+    is that of `validation`.
 
     Args:
         estimator: the estimator to train; its prior must name the data's theta.
@@ -121,6 +125,9 @@ def fit(
             default one device, or all of them where `jax.distributed` joins several
             processes, which then all make the same call; the first one writes.
         cache: bytes of summaries that may be kept in memory of a store.
+        scratch: folder for a temporary file of the summaries that do not fit there, of
+            which no more than half is taken of what is free; by default the system's
+            (`TMPDIR`). The file has no name and is gone with the process.
         standardize: whether to fit the standardisation to the data; if not, the
             estimator's own is kept.
         whiten: whether to train on summaries rotated until no two of them are alike:
@@ -183,6 +190,7 @@ def fit(
         steps,
         redraw,
         cache,
+        scratch,
         standardize,
         whiten,
         placement,

@@ -11,6 +11,7 @@ from jaxtyping import PRNGKeyArray
 
 from gl15.inference._training import data as training_data
 from gl15.inference._training.prefetch import prefetch
+from gl15.inference._training.scratch import Scratch
 from gl15.inference._training.sharding import Placement
 from gl15.inference._training.sources import AbstractSource, Block, block_length, Redraw
 from gl15.simulation import StoredEnsemble
@@ -24,7 +25,7 @@ class Streamed(AbstractSource):
 
     At every epoch the shards are shuffled and gathered in groups, and the pairs of
     each group are shuffled together. A group is being trained on while the next one
-    is read and summarised.
+    is read, and summarised unless its summaries were kept.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class Streamed(AbstractSource):
         batch_size: int,
         placement: Placement,
         redraw: Redraw | None,
+        scratch: Scratch | None,
         group_bytes: int,
     ):
         """Prepare it.
@@ -49,13 +51,14 @@ class Streamed(AbstractSource):
             batch_size: pairs per step.
             placement: where batches go.
             redraw: makes other pairs of those of a shard, anew at every epoch.
+            scratch: the standardised summaries of all pairs, if they were kept.
             group_bytes: size of the summaries that are shuffled together.
         """
         shape = summary_shape(estimator, store)
         self.batches = len(rows) // batch_size
         self.longest = block_length(shape.shape, shape.dtype, batch_size)
         self._estimator, self._store, self._shape = estimator, store, shape
-        self._key, self._redraw = key, redraw
+        self._key, self._redraw, self._scratch = key, redraw, scratch
         self.batch_size, self._placement = batch_size, placement
         # Rows to be trained on in each shard, counted from its first.
         edges = [np.searchsorted(rows, (s.start, s.stop)) for s in store.shards]
@@ -110,21 +113,30 @@ class Streamed(AbstractSource):
             members = self._members[shard]
             if not len(members):
                 continue
-            pairs = self._store.read(self._store.shards[shard])
-            if self._redraw is not None:
-                pairs = self._redraw(pairs, jax.random.fold_in(key, shard))
-            # As the store holds them they were looked at when it was passed over.
-            found = training_data.standardised(
-                self._estimator, pairs, checked=self._redraw is None
-            )
+            theta, found = self._summaries(shard, key)
             at = place[done : done + len(members)]
-            z[at] = np.asarray(found)[members]
-            for name, value in pairs.theta.items():
-                value = np.asarray(value)
+            z[at] = found[members]
+            for name, value in theta.items():
                 column = columns.setdefault(name, np.empty(len(order), value.dtype))
                 column[at] = value[members]
             done += len(members)
         return columns, z
+
+    def _summaries(self, shard: int, key: PRNGKeyArray) -> Pairs:
+        """All pairs of a shard."""
+        rows = self._store.shards[shard]
+        if self._scratch is not None:
+            theta = {name: value[rows] for name, value in self._store.theta.items()}
+            return theta, self._scratch.read(rows)
+        pairs = self._store.read(rows)
+        if self._redraw is not None:
+            pairs = self._redraw(pairs, jax.random.fold_in(key, shard))
+        # As the store holds them they were looked at when it was passed over.
+        found = training_data.standardised(
+            self._estimator, pairs, checked=self._redraw is None
+        )
+        theta = {name: np.asarray(value) for name, value in pairs.theta.items()}
+        return theta, np.asarray(found)
 
 
 def cut(
