@@ -28,6 +28,7 @@ from _report import show
 import gl15
 from gl15.physics._compile import compiled
 from gl15.physics._flow import Flow
+from gl15.physics._stencil import Stencil
 from gl15.simulation._memory import device_memory, is_out_of_memory, program_memory
 from gl15.simulation._simulator import run_batch
 
@@ -69,15 +70,18 @@ def count_by_xla(simulator: gl15.VortexSimulator, batch: int) -> dict[str, float
     lattice, dtype = simulator.lattice, jnp.result_type(float)
     nx, ny = lattice.shape
 
-    def step(state, josephson):
+    def step(page, other, josephson):
         material = eqx.tree_at(lambda m: m.josephson, simulator.material, josephson)
         links = lattice.links(simulator.field)
         flow = Flow.build(lattice, material, links, lanes=batch, dtype=dtype, dt=DT)
-        return flow.step(state)
+        return flow.step(page, other)
 
-    state = jax.ShapeDtypeStruct((4 * nx, ny * batch), dtype)
+    links = lattice.links(simulator.field)
+    stencil = Stencil.build(links, ny, batch, dtype)
+    state = jnp.zeros((4 * nx, ny * batch), dtype)
+    page = eqx.filter_eval_shape(stencil.page, state)
     josephson = jax.ShapeDtypeStruct((batch,), dtype)
-    program = jax.jit(step, donate_argnums=0).lower(state, josephson).compile()
+    program = jax.jit(step, donate_argnums=1).lower(page, page, josephson).compile()
     cost = program.cost_analysis() or {}
     sites = nx * ny * batch
     names = {"flops": "flops", "bytes": "bytes accessed"}

@@ -9,6 +9,7 @@ import gl15
 from gl15.physics import evolve_batch
 from gl15.physics._flow import Flow
 from gl15.physics._lanes import pack, unpack
+from gl15.physics._runs import march
 from gl15.simulation._draw import Draws
 from peer_steps.problem import Peer, Problem
 
@@ -126,7 +127,7 @@ class BareLoop(Peer):
         )
 
         def loop(state, steps):
-            return jax.lax.fori_loop(0, steps, lambda _, s: flow.step(s), state)
+            return march(flow, state, steps)
 
         self.loop = jax.jit(loop, compiler_options=_options())
 

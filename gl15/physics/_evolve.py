@@ -276,6 +276,7 @@ def _ends_of_runs(steps: int, dt: float, ts) -> np.ndarray:
     near = np.round(saved)
     saved = np.where(np.abs(saved - near) < 1e-6 * steps, near, saved)
     length = math.isqrt(steps - 1) + 1
+    length += length % 2  # steps are taken two at a time
     ends = (np.arange(0, steps, length), [steps], np.floor(saved), np.ceil(saved))
     return np.unique(np.clip(np.concatenate(ends), 0, steps).astype(int))
 

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from gl15.physics._lanes import Packed, Padded, Pair, split, spread
+from gl15.physics._lanes import Packed, Page, Pair, split, spread
 from gl15.physics._lattice import Lattice
 from gl15.physics._links import Links
 from gl15.physics._material import TwoBand
@@ -67,35 +67,51 @@ class Flow(eqx.Module):
         del t, args
         return self.stencil.sweep(state, self.increments)
 
-    def step(self, state: Packed) -> Packed:
-        """The state one explicit Euler step later, written over the old one."""
+    def step(
+        self, page: Page, other: Page, weight: float = 1.0, start: Page | None = None
+    ) -> Page:
+        """The state one step of explicit Euler later, or a stage of other methods.
+
+        Args:
+            page: where the increments are computed.
+            other: where to write; may be `start`.
+            weight: of the increments.
+            start: what they are added to; by default `page`.
+
+        Returns:
+            The other page.
+        """
+        onto = None if start is None else split(self.stencil.state(start))
 
         def body(rows, centres, sums, degree):
-            increments = self.increments(rows, centres, sums, degree)
-            return tuple(map(jnp.add, jax.tree.leaves(centres), increments))
+            whole = jax.tree.leaves(centres if onto is None else onto)
+            if onto is not None:
+                whole = [part[rows] for part in whole]
+            parts = self.increments(rows, centres, sums, degree)
+            if weight != 1:
+                parts = [weight * part for part in parts]
+            return tuple(map(jnp.add, whole, parts))
 
-        return self.stencil.sweep(state, body)
+        return self.stencil.turn(page, body, other)
 
-    def pull(self, state: Padded, cotangent: Packed) -> tuple[Packed, "Flow"]:
+    def pull(self, state: Packed, cotangent: Page, other: Page) -> tuple[Page, "Flow"]:
         r"""Transpose of a step's derivative: one step of reverse-mode differentiation.
 
         The sums over neighbours are symmetric, so this is again a sweep, over the
         cotangent.
 
         Args:
-            state: where the step began, between ghost columns.
+            state: where the step began.
             cotangent: of where it ended.
+            other: where to write.
 
         Returns:
-            The cotangent of `state` without its ghosts; and what the coefficients gain
-            at every site, as a flow of maps `[nx, ny * lanes]`.
+            The other page, with the cotangent of `state`; and what the coefficients
+            gain at every site, as a flow of maps `[nx, ny * lanes]`.
         """
-        lanes = self.stencil.lanes
-        # Read from the copy between ghosts even where none is needed: a second reader
-        # of the array that the sweep writes over would cost a copy of its own.
-        padded = self.stencil.pad(cotangent)
-        first, second = split(state[:, lanes:-lanes])
-        c_first, c_second = split(padded[:, lanes:-lanes])
+        inside = self.stencil.state
+        first, second = split(state)
+        c_first, c_second = split(inside(cotangent))
 
         def pulled(rows, centres, sums, degree):
             states = [(re[rows], im[rows]) for re, im in (first, second)]
@@ -118,10 +134,13 @@ class Flow(eqx.Module):
             return tuple(total - degree * centre for total, centre in parts)
 
         # All of this that nothing is made of, XLA leaves out.
-        l_first, l_second = split(self.stencil.sweep(cotangent, laplacian))
+        empty = jnp.zeros_like(cotangent)
+        l_first, l_second = split(
+            inside(self.stencil.turn(cotangent, laplacian, empty))
+        )
         along = _dot(first, c_first), _dot(second, c_second)
         slopes = Flow(
-            stencil=self.stencil.slopes(state, padded, self._mix),
+            stencil=self.stencil.slopes(state, cotangent, self._mix),
             stiffness=(_dot(first, l_first), _dot(second, l_second)),
             drag=None
             if self.drag is None
@@ -130,7 +149,7 @@ class Flow(eqx.Module):
             beta=(-_dot(first, first) * along[0], -_dot(second, second) * along[1]),
             josephson=_dot(first, c_second) + _dot(second, c_first),
         )
-        return self.stencil.sweep(cotangent, pulled), slopes
+        return self.stencil.turn(cotangent, pulled, other), slopes
 
     def _mix(self, cotangents: tuple[Pair, Pair]) -> tuple[Pair, Pair]:
         """Cotangents of the bands' sums over neighbours, of those of the increments."""

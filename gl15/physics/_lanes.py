@@ -10,7 +10,8 @@ vectoriser and are several times slower; several arrays instead of one are sever
 times slower to keep for a gradient.
 """
 
-from typing import TypeAlias
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -24,8 +25,8 @@ Pair: TypeAlias = tuple[Float[Array, "..."], Float[Array, "..."]]
 #: The state that Diffrax integrates.
 Packed: TypeAlias = Float[Array, "rows width"]
 
-#: A state between ghost columns, as many on either side as there are simulations.
-Padded: TypeAlias = Float[Array, "rows padded"]
+#: A state between ghost columns, see `Stencil.page`.
+Page: TypeAlias = Float[Array, "rows page"]
 
 
 def pack(psi: Complex[Array, "lanes 2 nx ny"]) -> Packed:
@@ -71,3 +72,16 @@ def spread(coefficient, lanes: int, ny: int):
         return c if c.shape[1] == 1 else jnp.repeat(c, lanes, axis=1)
     c = jnp.broadcast_to(c, (*c.shape[:2], ny))
     return jnp.moveaxis(c, 0, -1).reshape(c.shape[1], -1)
+
+
+def apart(function: Callable[[Array], Any], state: Float[Array, "rows width"]) -> Any:
+    """Call a function of a state, and keep XLA from making it one with its users.
+
+    On a CPU, that is: there the call is a choice, between the same, but XLA does not
+    know. On an accelerator a choice costs more than all else.
+    """
+
+    def chosen(state: Array) -> Any:
+        return jax.lax.cond(state[0, 0] > 0, function, function, state)
+
+    return jax.lax.platform_dependent(state, cpu=chosen, default=function)

@@ -1,6 +1,6 @@
 """Runs of fixed steps, as one Diffrax term with a reverse pass of its own."""
 
-import math
+import functools
 
 import diffrax
 import equinox as eqx
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from gl15.physics._flow import Flow
-from gl15.physics._lanes import Packed, split
+from gl15.physics._lanes import apart, Packed, Page
 
 
 class Runs(diffrax.AbstractTerm):
@@ -58,34 +58,39 @@ class Runs(diffrax.AbstractTerm):
         return _run(start, stop(t), count, self.weights, self.length) - y
 
 
-def _step(flow: Flow, noise, t, y: Packed, weights: tuple[float, ...]) -> Packed:
-    # Explicit Euler writes over the state it starts from.
-    after = flow.step(y) if len(weights) == 1 else _stages(flow, y, weights)[-1]
-    return after if noise is None else after + _kick(noise, t, y)
+def _step(
+    flow: Flow, noise, t, weights: tuple[float, ...], pages: tuple[Page, ...]
+) -> tuple[Page, ...]:
+    """One step from the first page onto the second; all pages after it, in order."""
+    *before, there = _stages(flow, weights, pages)
+    if noise is not None:
+        state = flow.stencil.state(there)
+        # Normal numbers are quick to draw where nothing else is done with them.
+        kick = apart(functools.partial(_kick, noise, t), state)
+        there = flow.stencil.put(state + kick, there)
+    return pages[0], there, *before[1:][-1:]
+
+
+def _stages(
+    flow: Flow, weights: tuple[float, ...], pages: tuple[Page, ...]
+) -> list[Page]:
+    """The states that a step goes through, from its start to its end.
+
+    They are written onto the second and the third page in turns, the last one onto the
+    second.
+    """
+    states, free = [pages[0]], pages[1:]
+    if len(weights) % 2 == 0:
+        free = free[::-1]
+    for j, weight in enumerate(weights):
+        onto = free[j] if j < 2 else states[j - 1]
+        start = states[0] if j else None
+        states.append(flow.step(states[j], onto, weight, start))
+    return states
 
 
 def _kick(noise: diffrax.ControlTerm, t, y: Packed) -> Packed:
     return noise.vf_prod(t, y, None, noise.contr(t, t + 1))
-
-
-def _stages(flow: Flow, start: Packed, weights: tuple[float, ...]) -> list[Packed]:
-    """The states that a step goes through, from its start to its end."""
-    states = [start]
-    for weight in weights:
-        states.append(_stage(flow, states[-1], start, weight))
-    return states
-
-
-def _stage(flow: Flow, state: Packed, start: Packed, weight: float) -> Packed:
-    """`start` plus the weighted increments at `state`, in one sweep."""
-    whole = jax.tree.leaves(split(start))
-
-    def body(rows, centres, sums, degree):
-        increments = flow.increments(rows, centres, sums, degree)
-        parts = zip(whole, increments, strict=True)
-        return tuple(part[rows] + weight * increment for part, increment in parts)
-
-    return flow.stencil.sweep(state, body)
 
 
 @eqx.filter_custom_vjp
@@ -93,11 +98,54 @@ def _run(start, t0, count, weights: tuple[float, ...], length: int) -> Packed:
     """The state after `count` steps, at most `length`; differentiable in `start`."""
     del length
     flow, noise, y0 = start
+    return march(flow, y0, count, weights, noise, t0)
 
-    def step(i, y):
-        return _step(flow, noise, t0 + i.astype(t0.dtype), y, weights)
 
-    return jax.lax.fori_loop(0, count, step, y0)
+def march(
+    flow: Flow,
+    y0: Packed,
+    count,
+    weights: tuple[float, ...] = (1.0,),
+    noise: diffrax.ControlTerm | None = None,
+    t0: Float[Array, ""] | float = 0.0,
+) -> Packed:
+    """Take steps in a bare loop.
+
+    Args:
+        flow: increments of the state over a step.
+        y0: where to begin.
+        count: number of steps.
+        weights: of the stages of a step, the last of which is 1.
+        noise: what adds to the increments, or `None`.
+        t0: when to begin, in steps.
+
+    Returns:
+        Where they end.
+    """
+    turn = functools.partial(_there_and_back, flow, noise, weights, jnp.asarray(t0))
+    # Where the number of steps is odd, the last one is not used.
+    pages = _blank(flow.stencil.page(y0), weights)
+    here, there, *_ = jax.lax.fori_loop(0, (count + 1) // 2, turn, pages)
+    return flow.stencil.state(jnp.where(count % 2 == 0, here, there))
+
+
+def _there_and_back(
+    flow: Flow, noise, weights: tuple[float, ...], t0, i, pages: tuple[Page, ...]
+) -> tuple[Page, ...]:
+    """Two steps in a turn of the loop: the state comes back to the page that it left.
+
+    Nothing is copied then.
+    """
+    here, there, *spare = pages
+    for j in (0, 1):
+        t = t0 + (2 * i + j).astype(t0.dtype)
+        there, here, *spare = _step(flow, noise, t, weights, (here, there, *spare))
+    return here, there, *spare
+
+
+def _blank(page: Page, weights: tuple[float, ...]) -> tuple[Page, ...]:
+    """A page, and what a step needs besides."""
+    return page, *[jnp.zeros_like(page)] * min(len(weights), 2)
 
 
 @_run.def_fwd
@@ -110,66 +158,90 @@ def _run_forward(perturbed, start, t0, count, weights, length):
 def _run_backward(residuals, cotangent, perturbed, start, t0, count, weights, length):
     del residuals
     flow, noise, y0 = start
-    lanes = flow.stencil.lanes
+    stencil = flow.stencil
     loud, silent = eqx.partition(noise, perturbed[1])
-    pad, shape = flow.stencil.pad, (y0.shape[0], y0.shape[1] + 2 * lanes)
 
-    # One state a row: a copy is then one loop, which XLA vectorises. It is kept between
-    # its ghosts, as the step needs it anyway: XLA makes the two paddings one.
-    def keep(kept, y, i):
-        return jax.lax.dynamic_update_slice_in_dim(kept, pad(y).reshape(1, -1), i, 0)
+    def keep(kept, page, i):
+        state, i = stencil.state(page)[None], i.astype(jnp.uint32)
+        return jax.lax.dynamic_update_slice(kept, state, (i, *jnp.uint32([0, 0])))
 
     def replay(i, carry):
-        y, kept = carry
-        kept = keep(kept, y, i)
-        return _step(flow, noise, t0 + i.astype(t0.dtype), y, weights), kept
+        pages, kept = carry
+        pages = here, there, *_ = _there_and_back(flow, noise, weights, t0, i, pages)
+        # Nothing is written over either of them before the next turn: XLA copies a page
+        # that it cannot see to be done with.
+        return pages, keep(keep(kept, there, 2 * i + 1), here, 2 * i + 2)
 
-    kept = jnp.zeros((length, math.prod(shape)), y0.dtype)
-    y, kept = jax.lax.fori_loop(0, count - 1, replay, (y0, kept))
-    kept = keep(kept, y, count - 1)
+    kept = jnp.zeros((length + length % 2 + 1, *y0.shape), y0.dtype).at[0].set(y0)
+    carry = _blank(stencil.page(y0), weights), kept
+    _, kept = jax.lax.fori_loop(0, (count + 1) // 2, replay, carry)
+    kept = kept.reshape(len(kept), -1)
 
-    def back(i, carry):
-        total, maps, loudness, page = carry
+    def back(i, here, there, maps, loudness, page):
+        """One step back, from one page onto the other; nothing where there is none."""
         # Copied out first, into a page of its own: XLA vectorises no kernel that reads
         # from a place known only at run time. Its odd end keeps it from being removed.
         row = jax.lax.dynamic_slice_in_dim(kept, count - 1 - i, 1)
         page = jax.lax.dynamic_update_slice(page, row[0], (0,))
-        padded = page[:-1].reshape(shape)
-        y = padded[:, lanes:-lanes]
+        state = page[:-1].reshape(y0.shape)
+
+        def add(sums, parts):
+            there_is = i < count
+            return jax.tree.map(lambda a, b: a + jnp.where(there_is, b, 0), sums, parts)
+
         if jax.tree.leaves(loud):
             t = t0 + (count - 1 - i).astype(t0.dtype)
-            kick = lambda part: _kick(eqx.combine(part, silent), t, y)  # noqa: E731
+            kick = lambda part: _kick(eqx.combine(part, silent), t, state)  # noqa: E731
             _, pull = eqx.filter_vjp(kick, loud)
-            loudness = jax.tree.map(jnp.add, loudness, pull(total)[0])
-        scaled, last = total, len(weights) - 1
-        states = [padded, *map(pad, _stages(flow, y, weights[:-1])[1:])]
+            loudness = add(loudness, pull(stencil.state(here))[0])
+        # The states of all stages; every stage passes on what it was given to the start
+        # of the step too; to the last one, whose weight is 1, the start is its own.
+        states = [state]
+        if len(weights) > 1:
+            stages = _stages(flow, weights[:-1], _blank(stencil.page(state), weights))
+            states += map(stencil.state, stages[1:])
+        total = scaled = here
         for j, state in reversed(list(enumerate(states))):
-            scaled = scaled if j == last else weights[j] * scaled
-            # Every stage passes on what it was given to the start of the step too; to
-            # the last one, whose weight is 1, the start is its own.
-            pulled, slopes = flow.pull(state, scaled)
-            slopes = eqx.filter(slopes, perturbed[0])
-            maps = jax.tree.map(jnp.add, maps, slopes)
+            is_last = j == len(weights) - 1
+            scaled = scaled if is_last else weights[j] * scaled
+            pulled, slopes = flow.pull(state, scaled, there)
+            maps = add(maps, eqx.filter(slopes, perturbed[0]))
             gained = pulled - scaled
-            total = pulled if j == last else total + gained
+            total = pulled if is_last else total + gained
             scaled = gained
         return total, maps, loudness, page
 
+    def back_twice(i, carry):
+        here, there, maps, loudness, pages = carry
+        there, maps, loudness, first = back(
+            2 * i, here, there, maps, loudness, pages[0]
+        )
+        here, maps, loudness, second = back(
+            2 * i + 1, there, here, maps, loudness, pages[1]
+        )
+        return here, there, maps, loudness, (first, second)
+
     # Maps are summed once, in the end: a sum at every step costs more than the step.
-    _, like = eqx.filter_eval_shape(flow.pull, pad(y0), cotangent)
+    page = stencil.page(cotangent)
+    _, like = eqx.filter_eval_shape(flow.pull, y0, page, page)
     like = eqx.filter(like, perturbed[0])
     maps = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), like)
-    page = jnp.zeros(math.prod(shape) + 1, y0.dtype)
-    begin = cotangent, maps, jax.tree.map(jnp.zeros_like, loud), page
-    cotangent, maps, loudness, _ = jax.lax.fori_loop(0, count, back, begin)
+    silence = jax.tree.map(jnp.zeros_like, loud)
+    blank = jnp.zeros(y0.size + 1, y0.dtype)
+    begin = page, jnp.zeros_like(page), maps, silence, (blank, blank)
+    here, there, maps, loudness, _ = jax.lax.fori_loop(
+        0, (count + 1) // 2, back_twice, begin
+    )
+    cotangent = stencil.state(jnp.where(count % 2 == 0, here, there))
     varied = eqx.filter(flow, perturbed[0])
     slopes = jax.tree.map(lambda a, c: _sum_to(a, c.shape), maps, varied)
     return slopes, loudness, cotangent
 
 
 def _sum_to(a: Float[Array, "nx width"], shape: tuple[int, ...]) -> Array:
-    """The transpose of broadcasting from `shape`."""
+    """The transpose of broadcasting from `shape`, of maps that may lack columns."""
     if shape == ():
         return a.sum()
     axes = tuple(i for i in (0, 1) if shape[i] == 1 and a.shape[i] != 1)
-    return a.sum(axes, keepdims=True)
+    a = a.sum(axes, keepdims=True)
+    return jnp.pad(a, ((0, 0), (0, shape[1] - a.shape[1])))

@@ -1,10 +1,10 @@
 r"""The five-point stencil: the one implementation of the gauge-covariant Laplacian.
 
-Besides the layout (`_lanes`), four things make it fast on a CPU: ghost columns are
-added once and kept from being fused away (XLA would recompute them at every read); the
-first, the middle and the last rows are separate expressions, so that no kernel tests
-where it is; each is written into place, so that a step needs no second copy of the
-state and nothing for XLA to spread over threads, which cost more than they give; and
+Besides the layout (`_lanes`), four things make it fast on a CPU: a state that is
+stepped lies between ghost columns, and each step writes it from one page onto another,
+so that no step copies anything; the first, the middle and the last rows are separate
+expressions, so that no kernel tests where it is; each is written into place, so that
+there is nothing for XLA to spread over threads, which cost more than they give; and
 only links that differ from 1 are multiplied.
 """
 
@@ -17,9 +17,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from gl15.physics._lanes import Packed, Padded, Pair, split, spread
+from gl15.physics._lanes import apart, Packed, Page, Pair, split, spread
 from gl15.physics._links import Links
 
+
+#: Numbers of single precision in the widest vector register.
+_REGISTER = 16
 
 #: What a sweep computes on a run of rows: given the run, each band's centre and sum
 #: over neighbours, and the number of neighbours, the four parts of those rows.
@@ -66,13 +69,29 @@ class Stencil(eqx.Module):
             lanes,
         )
 
-    def pad(self, state: Packed) -> Padded:
+    @property
+    def margin(self) -> int:
+        """Number of ghost columns on either side of a page.
+
+        The innermost are as many as there are simulations. The others bring the first
+        column to where a vector register begins.
+        """
+        return max(self.lanes, _REGISTER)
+
+    def page(self, state: Packed) -> Page:
         """A state between ghost columns: zero, or on the torus the other edge's."""
-        first, last = state[:, : self.lanes], state[:, -self.lanes :]
-        if self.seam is None:
-            first, last = jnp.zeros_like(first), jnp.zeros_like(last)
-        padded = jnp.concatenate([last, state, first], 1)
-        return jax.lax.optimization_barrier(padded)
+        ghosts = jnp.zeros((state.shape[0], self.margin), state.dtype)
+        first = last = ghosts
+        if self.seam is not None:
+            first = first.at[:, -self.lanes :].set(state[:, -self.lanes :])
+            last = last.at[:, : self.lanes].set(state[:, : self.lanes])
+        page = jnp.concatenate([first, state, last], 1)
+        # Or XLA would make it anew wherever it is read.
+        return jax.lax.optimization_barrier(page)
+
+    def state(self, page: Page) -> Packed:
+        """The inverse of `page`."""
+        return page[:, self.margin : -self.margin]
 
     def sweep(self, state: Packed, body: Body) -> Packed:
         """Apply `body` at every site, and write the result over the state.
@@ -84,61 +103,98 @@ class Stencil(eqx.Module):
         Returns:
             The new state.
         """
-        nx = state.shape[0] // 4
-        padded = self.pad(state)
+        return self._write(self.page(state), body, state, 0)
+
+    def turn(self, page: Page, body: Body, other: Page) -> Page:
+        """Apply `body` at every site of a page, and write the result onto another.
+
+        Args:
+            page: what it is applied to.
+            body: what to compute, see `Body`.
+            other: where to write; its ghosts are zero, or are of this torus.
+
+        Returns:
+            The other page.
+        """
+        return self._close(self._write(page, body, other, self.margin))
+
+    def put(self, state: Packed, page: Page) -> Page:
+        """Write a state onto a page whose ghosts are zero, or are of this torus."""
+        return self._close(jax.lax.dynamic_update_slice(page, state, (0, self.margin)))
+
+    def _close(self, page: Page) -> Page:
+        """Bring the ghosts of a torus up to date."""
+        b, m = self.lanes, self.margin
+        if self.seam is not None:
+
+            def edges(page: Page) -> tuple[Packed, Packed]:
+                return page[:, m : m + b], page[:, -m - b : -m]
+
+            # Or XLA cuts them out of the last write instead, and copies the page to
+            # keep it whole.
+            left, right = apart(edges, page)
+            page = jax.lax.dynamic_update_slice(page, right, (0, m - b))
+            page = jax.lax.dynamic_update_slice(page, left, (0, page.shape[1] - m))
+        return jax.lax.optimization_barrier(page)
+
+    def _write(self, page: Page, body: Body, onto, column: int):
+        nx, width = page.shape[0] // 4, page.shape[1] - 2 * self.margin
         for rows in (slice(0, 1), slice(1, nx - 1), slice(nx - 1, nx)):
-            parts = self._run(split(padded), rows, nx, state.shape[1], body)
+            parts = self._run(split(page), rows, nx, width, body)
             for i, part in enumerate(parts):
-                place = (i * nx + rows.start, 0)
-                state = jax.lax.dynamic_update_slice(state, part, place)
-        return state
+                place = (i * nx + rows.start, column)
+                onto = jax.lax.dynamic_update_slice(onto, part, place)
+        return onto
 
     def slopes(
         self,
-        state: Padded,
-        cotangent: Padded,
+        state: Packed,
+        cotangent: Page,
         mix: Callable[[tuple[Pair, Pair]], tuple[Pair, Pair]],
     ) -> "Stencil":
         r"""What the links gain, link by link, in reverse mode.
 
         Args:
-            state: the bands that are summed over neighbours, between ghost columns.
-            cotangent: of what is made of the sums, between ghost columns.
-            mix: makes of it the cotangents of each band's sums, column by column.
+            state: the bands that are summed over neighbours.
+            cotangent: of what is made of the sums.
+            mix: makes of it the cotangents of each band's sums.
 
         Returns:
-            A stencil of maps. The backward links are the forward ones, a column on:
-            what both gain is with the latter.
+            A stencil of maps. The backward links are the forward ones, a column on: of
+            what both gain, the forward ones have all but that of the links from the
+            last column to the first, which is all that the maps of the latter hold.
         """
-        bands = split(state), split(cotangent)
-        every, columns = slice(None), slice(self.lanes, -self.lanes)
+        b = self.lanes
+        bands = split(state), mix(split(self.state(cotangent)))
+        every, first, last = slice(None), slice(None, 1), slice(-1, None)
 
         def gained(near: tuple[slice, slice], far: tuple[slice, slice]) -> Pair:
             psi, c = jax.tree.map(lambda part: part[near], bands)
             psi_far, c_far = jax.tree.map(lambda part: part[far], bands)
-            pairs = zip(psi, mix(c), psi_far, mix(c_far), strict=True)
+            pairs = zip(psi, c, psi_far, c_far, strict=True)
             return functools.reduce(_add, (_slope(*four) for four in pairs))
 
+        around = gained((every, slice(-b, None)), (every, slice(None, b)))
         return Stencil(
             x=None
             if self.x is None
-            else gained((slice(None, -1), columns), (slice(1, None), columns)),
-            seam=None
+            else gained((slice(None, -1), every), (slice(1, None), every)),
+            seam=None if self.seam is None else gained((last, every), (first, every)),
+            forward=gained((every, slice(None, -b)), (every, slice(b, None))),
+            backward=jax.tree.map(jnp.zeros_like, around)
             if self.seam is None
-            else gained((slice(-1, None), columns), (slice(0, 1), columns)),
-            forward=gained((every, columns), (every, slice(2 * self.lanes, None))),
-            backward=jax.tree.map(jnp.zeros_like, self.backward),
-            lanes=self.lanes,
+            else around,
+            lanes=b,
         )
 
-    def _run(self, padded, rows: slice, nx: int, width: int, body: Body):
-        b = self.lanes
+    def _run(self, page, rows: slice, nx: int, width: int, body: Body):
+        b, m = self.lanes, self.margin
         centres, sums = [], []
-        for re, im in padded:
+        for re, im in page:
 
             def shifted(up: int, right: int, re=re, im=im) -> Pair:
                 row = slice((rows.start + up) % nx, (rows.stop - 1 + up) % nx + 1)
-                column = slice(b + right * b, b + right * b + width)
+                column = slice(m + right * b, m + right * b + width)
                 return re[row, column], im[row, column]
 
             terms = [

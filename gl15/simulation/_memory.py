@@ -1,5 +1,6 @@
 """How much memory a request would take, and refusing it before any is taken."""
 
+import functools
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -146,13 +147,22 @@ def program_memory(compile_: Callable[[], Any]) -> int | None:
         The bytes; None where JAX does not tell.
     """
     try:
-        stats = compile_().memory_analysis()
+        program = compile_()
     except Exception as error:
         # Some devices try kernels as they compile, and may run out of memory then.
         if is_out_of_memory(error):
             return None
         raise
-    if stats is None:
+    executable = program.runtime_executable()
+    return None if executable is None else _executable_memory(executable)
+
+
+@functools.lru_cache(maxsize=64)
+def _executable_memory(executable: Any) -> int | None:
+    # Asking takes as long as half a simulation does. Some devices do not tell.
+    try:
+        stats = executable.get_compiled_memory_stats()
+    except (AttributeError, jax.errors.JaxRuntimeError):
         return None
     return (
         stats.argument_size_in_bytes
