@@ -178,22 +178,18 @@ def _run_backward(residuals, cotangent, perturbed, start, t0, count, weights, le
     kept = kept.reshape(len(kept), -1)
 
     def back(i, here, there, maps, loudness, page):
-        """One step back, from one page onto the other; nothing where there is none."""
+        """One step back, from one page onto the other."""
         # Copied out first, into a page of its own: XLA vectorises no kernel that reads
         # from a place known only at run time. Its odd end keeps it from being removed.
         row = jax.lax.dynamic_slice_in_dim(kept, count - 1 - i, 1)
         page = jax.lax.dynamic_update_slice(page, row[0], (0,))
         state = page[:-1].reshape(y0.shape)
 
-        def add(sums, parts):
-            there_is = i < count
-            return jax.tree.map(lambda a, b: a + jnp.where(there_is, b, 0), sums, parts)
-
         if jax.tree.leaves(loud):
             t = t0 + (count - 1 - i).astype(t0.dtype)
             kick = lambda part: _kick(eqx.combine(part, silent), t, state)  # noqa: E731
             _, pull = eqx.filter_vjp(kick, loud)
-            loudness = add(loudness, pull(stencil.state(here))[0])
+            loudness = jax.tree.map(jnp.add, loudness, pull(stencil.state(here))[0])
         # The states of all stages; every stage passes on what it was given to the start
         # of the step too; to the last one, whose weight is 1, the start is its own.
         states = [state]
@@ -205,21 +201,29 @@ def _run_backward(residuals, cotangent, perturbed, start, t0, count, weights, le
             is_last = j == len(weights) - 1
             scaled = scaled if is_last else weights[j] * scaled
             pulled, slopes = flow.pull(state, scaled, there)
-            maps = add(maps, eqx.filter(slopes, perturbed[0]))
+            maps = jax.tree.map(jnp.add, maps, eqx.filter(slopes, perturbed[0]))
             gained = pulled - scaled
             total = pulled if is_last else total + gained
             scaled = gained
         return total, maps, loudness, page
 
     def back_twice(i, carry):
-        here, there, maps, loudness, pages = carry
-        there, maps, loudness, first = back(
-            2 * i, here, there, maps, loudness, pages[0]
-        )
-        here, maps, loudness, second = back(
-            2 * i + 1, there, here, maps, loudness, pages[1]
-        )
-        return here, there, maps, loudness, (first, second)
+        here, there, maps, loudness, (page, second) = carry
+        there, *rest, page = back(2 * i, here, there, maps, loudness, page)
+
+        def again(here, maps, loudness, second):
+            return back(2 * i + 1, there, here, maps, loudness, second)
+
+        def stay(*carry):
+            return carry
+
+        # Where their number is odd, there is no second one. The choice does more: what
+        # it is given is done before it, so that all is read of the page that is then
+        # written over; else XLA would copy it to be sure.
+        is_one = 2 * i + 1 < count
+        carry = jax.lax.cond(is_one, again, stay, here, *rest, second)
+        here, maps, loudness, second = carry
+        return here, there, maps, loudness, (page, second)
 
     # Maps are summed once, in the end: a sum at every step costs more than the step.
     page = stencil.page(cotangent)
