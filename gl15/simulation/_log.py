@@ -37,8 +37,12 @@ class Log:
         }
         line = json.dumps({**now, "event": event, **values, **self._who})
         try:
-            with open(self._file, "a", encoding="utf-8") as stream:
-                stream.write(f"{line}\n")
+            with open(self._file, "ab+") as stream:
+                if stream.seek(0, os.SEEK_END):
+                    stream.seek(-1, os.SEEK_END)
+                    # A kill may have cut the last line off: it must not take this one.
+                    line = line if stream.read(1) == b"\n" else f"\n{line}"
+                stream.write(f"{line}\n".encode())
         except OSError:
             return
 

@@ -95,7 +95,8 @@ def _describe(value: Any, depth: int = 0) -> Any:
         called = [nested(value.args), nested(value.keywords)]
         return {"type": "partial", "of": nested(value.func), "with": called}
     if (name := getattr(value, "__qualname__", None)) is not None:
-        return name
+        held = _held(value)
+        return {"type": name, "with": nested(held)} if held and depth < _DEPTH else name
     if depth == _DEPTH:
         return {"type": type(value).__qualname__}
     if isinstance(value, Mapping):
@@ -108,6 +109,20 @@ def _describe(value: Any, depth: int = 0) -> Any:
         fields = list(getattr(value, "__dict__", ()))
     parts = {name: nested(getattr(value, name, None)) for name in fields}
     return {"type": type(value).__qualname__, **parts}
+
+
+def _held(function: Any) -> list[Any]:
+    """The values that a function carries: of its closure, and its defaults."""
+    cells = getattr(function, "__closure__", None) or ()
+    defaults = getattr(function, "__defaults__", None) or ()
+    named = getattr(function, "__kwdefaults__", None) or {}
+    held = []
+    for cell in cells:
+        try:
+            held.append(cell.cell_contents)
+        except ValueError:  # not given a value yet
+            continue
+    return [*held, *defaults, *named.values()]
 
 
 def _describe_array(value: Any) -> Any:

@@ -119,10 +119,10 @@ def run_on_disk(work: Work, store: Store, process: tuple[int, int]) -> None:
         with hold(store.path, *process):
             _fill(work, batches, store, process)
     except OSError as error:
-        error.add_note(
-            f"`path`={str(store.path)!r} could not be written. What was stored there "
-            "stays, and the same call goes on from it."
-        )
+        kept = "Nothing is stored there yet."
+        if store.exists:
+            kept = "What was stored there stays, and the same call goes on from it."
+        error.add_note(f"`path`={str(store.path)!r} could not be written. {kept}")
         raise
 
 

@@ -133,7 +133,7 @@ def simulate(
         key: JAX random key.
         path: folder of a zarr store, such as `runs/eta.zarr`; None for none. It holds
             one ensemble: what decides it (the simulator's parameters, the prior, the
-            key) may not change. Of a function only the name is known.
+            key) may not change. Of a function the code is not known.
         load: whether to return the ensemble in memory. False returns a
             `StoredEnsemble`, and memory does not grow with `n` but for theta. By
             default it is loaded, unless the work is shared by several processes.

@@ -170,6 +170,8 @@ def test_balance_is_bought_with_its_strength():
     np.testing.assert_allclose(balanced - plain, 7 * excess**2, rtol=1e-10)
     with pytest.raises(ValueError, match="`loss` is Softmax"):
         Balanced(Softmax())
+    with pytest.raises(ValueError, match="`loss` is Softmax"):
+        NearMisses(Softmax())
     with pytest.raises(ValueError, match="`strength` must be .* got -1"):
         Balanced(strength=-1.0)
     with pytest.raises(ValueError, match="`loss` is NearMisses, which draws"):

@@ -25,7 +25,7 @@ from gl15.simulation import (
     simulate,
 )
 from gl15.simulation._header import read_header, read_root, write_root
-from gl15.simulation._log import read_log
+from gl15.simulation._log import Log, read_log
 from gl15.simulation._plan import describe_plan, differences
 
 
@@ -179,7 +179,22 @@ def test_a_log_line_for_every_batch(finished):
     text = log.read_text()
     log.write_text(text + '{"time": "20')
     assert read_log(finished) == lines
+    # And takes no line with it.
+    Log(log).write("begin")
+    assert [line["event"] for line in read_log(finished)[len(lines) :]] == ["begin"]
     log.write_text(text)
+
+
+def test_a_function_is_known_by_what_it_carries():
+    def scaled(factor):
+        return lambda theta, key: factor * jax.random.normal(key)
+
+    def plan(simulator):
+        return describe_plan(simulator, PRIOR, 1, jax.random.key(0))
+
+    assert plan(scaled(2.0)) == plan(scaled(2.0))
+    found = list(differences(plan(scaled(2.0)), plan(scaled(3.0))))
+    assert found == [("simulator.with", [2.0], [3.0])]
 
 
 def test_progress_is_for_a_terminal(capsys, monkeypatch):

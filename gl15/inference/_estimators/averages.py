@@ -1,7 +1,7 @@
 r"""What several estimators say together, and where they contradict each other."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import equinox as eqx
 import jax
@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from gl15.inference._estimators.candidates import candidates
 from gl15.inference._estimators.members import EstimatorEnsemble
+from gl15.inference._estimators.wrapper import bare
 from gl15.simulation import Ensemble, Prior, Theta
 
 
@@ -18,7 +19,7 @@ MODEL = "model"
 
 
 def disagreement(
-    ensemble: EstimatorEnsemble,
+    ensemble: Any,
     x: Any,
     *,
     key: PRNGKeyArray,
@@ -35,7 +36,7 @@ def disagreement(
     simulations, or an observation unlike those of training.
 
     Args:
-        ensemble: the members.
+        ensemble: the members; of one that is calibrated or guarded, what is inside.
         x: an observation.
         key: JAX random key.
         draws: number of draws.
@@ -43,6 +44,7 @@ def disagreement(
     Returns:
         The table, rows i and columns j.
     """
+    ensemble = cast(EstimatorEnsemble, bare(ensemble))
     h = ensemble.embed(x)
     prior = ensemble.prior
     u, log_weight = candidates(ensemble, h, key, draws)

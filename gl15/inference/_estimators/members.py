@@ -98,7 +98,7 @@ class EstimatorEnsemble(eqx.Module):
             if not same:
                 raise ValueError(
                     "`estimators` differ in structure, prior or standardisation; "
-                    "train them on the same pairs, or use `model_average`."
+                    "train them on the same pairs, or use `ModelAverage`."
                 )
         arrays = [eqx.filter(one, eqx.is_array) for one in estimators]
         static = eqx.filter(first, eqx.is_array, inverse=True)

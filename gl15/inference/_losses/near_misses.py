@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from gl15.inference._estimators.peaks import Peaks
-from gl15.inference._losses.losses import AbstractLoss, Contrastive
+from gl15.inference._losses.losses import AbstractLoss, Contrastive, Softmax
 
 
 class NearMisses(AbstractLoss):
@@ -56,6 +56,11 @@ class NearMisses(AbstractLoss):
             raise ValueError(
                 f"`loss` is {type(self.loss).__name__}, which draws contrasts itself; "
                 "give one of the batch's, such as Contrastive(16)."
+            )
+        if isinstance(self.loss, Softmax):
+            raise ValueError(
+                "`loss` is Softmax, whose logits hold an unknown function of x: peaks "
+                "that are shifted by it are not the log-ratio; use Contrastive(16)."
             )
         if not 0 < self.share < 1:
             raise ValueError(

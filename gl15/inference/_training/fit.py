@@ -195,49 +195,54 @@ def fit(
         whiten,
         placement,
     )
-    untrained = estimator
-    estimator, source, held_out = open_data(estimator, data, wanted)
-    epochs = -(-steps // source.batches)
-    total = epochs * source.batches
-    rate = schedule(learning_rate, total)
-    kept = None
-    if checkpoint is not None:
-        plan = training_plan(
-            untrained,
-            data,
-            validation,
-            key=key,
-            parts={"loss": loss, "redraw": redraw},
-            numbers={
-                "steps": total,
-                "steps_per_epoch": source.batches,
-                "steps_per_block": source.longest,
-                "batch_size": batch_size,
-                "learning_rate": [
-                    np.asarray(rate(total * i // 4)).item() for i in range(5)
-                ],
-                "weight_decay": weight_decay,
-                "gradient_clip": gradient_clip,
-                "averaging": averaging,
-                "patience": patience,
-                "standardize": standardize,
-                "whiten": whiten,
-                "freeze_encoder": freeze_encoder,
-                "cache": None if isinstance(data, Ensemble) else cache,
-            },
+    untrained, kept = estimator, None
+
+    def remedy() -> str:
+        # Read where it is needed: there is no checkpoint while the data are opened.
+        if kept is not None:
+            return kept.remedy()
+        return "Give `checkpoint` a folder to be able to go on."
+
+    with placement.watched(remedy):
+        estimator, source, held_out = open_data(estimator, data, wanted)
+        epochs = -(-steps // source.batches)
+        total = epochs * source.batches
+        rate = schedule(learning_rate, total)
+        if checkpoint is not None:
+            plan = training_plan(
+                untrained,
+                data,
+                validation,
+                key=key,
+                parts={"loss": loss, "redraw": redraw},
+                numbers={
+                    "steps": total,
+                    "steps_per_epoch": source.batches,
+                    "steps_per_block": source.longest,
+                    "batch_size": batch_size,
+                    "learning_rate": [
+                        np.asarray(rate(total * i // 4)).item() for i in range(5)
+                    ],
+                    "weight_decay": weight_decay,
+                    "gradient_clip": gradient_clip,
+                    "averaging": averaging,
+                    "patience": patience,
+                    "standardize": standardize,
+                    "whiten": whiten,
+                    "freeze_encoder": freeze_encoder,
+                    "cache": None if isinstance(data, Ensemble) else cache,
+                },
+            )
+            kept = Checkpoint(checkpoint, plan, placement, checkpoint_every)
+        trainer = Trainer(
+            optimizer(learning_rate, total, weight_decay, gradient_clip),
+            loss,
+            averaging,
+            placement,
         )
-        kept = Checkpoint(checkpoint, plan, placement, checkpoint_every)
-    trainer = Trainer(
-        optimizer(learning_rate, total, weight_decay, gradient_clip),
-        loss,
-        averaging,
-        placement,
-    )
-    weights, frozen = eqx.partition(
-        estimator, trainable(estimator, freeze_encoder=freeze_encoder)
-    )
-    remedy = "Give `checkpoint` a folder to be able to go on."
-    with placement.watched(kept.remedy if kept else lambda: remedy):
+        weights, frozen = eqx.partition(
+            estimator, trainable(estimator, freeze_encoder=freeze_encoder)
+        )
         progressed = trainer.start(weights)
         state = State(progressed, progressed[1])
         if kept is not None:

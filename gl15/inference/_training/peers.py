@@ -39,7 +39,7 @@ class Peers:
             port = self._listener.getsockname()[1]
             hello = self._token + f"{port} {socket.gethostname()}".encode()
             share(hello)
-            self._start(self._accept)
+            _start(self._accept)
         else:
             hello = share(None) or b""
             self._token = hello[:_TOKEN]
@@ -64,11 +64,7 @@ class Peers:
         """
         self._closing.set()
         if lost:
-            # As this process ends, JAX takes leave of all the others, and would wait
-            # for the dead for minutes.
-            ending = threading.Event()
-            atexit.register(ending.set)
-            self._start(lambda: _end_after(ending))
+            leave()
         for one in self._sockets:
             try:
                 if done:
@@ -113,7 +109,7 @@ class Peers:
     def _hold(self, other: socket.socket) -> None:
         other.settimeout(None)
         self._sockets.append(other)
-        self._start(lambda: self._listen(other))
+        _start(lambda: self._listen(other))
 
     def _listen(self, other: socket.socket) -> None:
         try:
@@ -128,11 +124,22 @@ class Peers:
         if not self._closing.is_set():
             os._exit(1)
 
-    def _start(self, work: Callable[[], None]) -> None:
-        threading.Thread(target=work, name="gl15 peers", daemon=True).start()
+
+def leave() -> None:
+    """Have this process end soon after its last line, though another one has died.
+
+    JAX would take leave of all the others then, and wait for the dead for minutes.
+    """
+    ending = threading.Event()
+    atexit.register(ending.set)
+
+    def end() -> None:
+        ending.wait()
+        time.sleep(_GRACE)
+        os._exit(1)
+
+    _start(end)
 
 
-def _end_after(ending: threading.Event) -> None:
-    ending.wait()
-    time.sleep(_GRACE)
-    os._exit(1)
+def _start(work: Callable[[], None]) -> None:
+    threading.Thread(target=work, name="gl15 peers", daemon=True).start()

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from gl15.inference._training.peers import Peers
+from gl15.inference._training.peers import leave, Peers
 
 
 class Placement:
@@ -229,16 +229,20 @@ class Placement:
                 f"process of this training, or the connection to it ({why}). {remedy()}"
             )
 
-        peers, done, lost = Peers(self.share, self.writes), False, False
-        peers.watch(lambda: say("it is gone"))
+        peers, done, lost = None, False, False
         try:
+            peers = Peers(self.share, self.writes)
+            peers.watch(lambda: say("it is gone"))
             yield
             done = True
         except jax.errors.JaxRuntimeError as error:
             lost = True
             raise RuntimeError(say(str(error).splitlines()[0])) from error
         finally:
-            peers.close(done=done, lost=lost)
+            if peers is not None:
+                peers.close(done=done, lost=lost)
+            elif lost:  # before there was a connection
+                leave()
 
     def _processes(self) -> set[int]:
         assert self.mesh is not None

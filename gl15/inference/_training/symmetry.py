@@ -42,7 +42,8 @@ def random_symmetry(
     The flow, the energy and thermal noise have these symmetries to the last bit, up to
     the choice of gauge. Only a quench that draws real and imaginary parts uniformly
     prefers a gauge, by the fourth cumulant of a site's noise. Do not use it on images
-    whose instrument has a direction, such as a scan or a drift.
+    whose instrument has a direction, such as a scan or a drift, nor on resampled ones:
+    their pixels are not the sites, around which the plaquettes turn.
 
     Args:
         ensemble: images `[n, nx, ny, channels]` of open samples.
