@@ -198,9 +198,11 @@ def fit(
     untrained, kept = estimator, None
 
     def remedy() -> str:
-        # Read where it is needed: there is no checkpoint while the data are opened.
+        # Read where it is needed: there is none yet while the data are opened.
         if kept is not None:
             return kept.remedy()
+        if checkpoint is not None:
+            return "Start all processes again with the same call."
         return "Give `checkpoint` a folder to be able to go on."
 
     with placement.watched(remedy):
