@@ -60,11 +60,12 @@ def main(sites: int = 64, steps: int = 2_000, repeats: int = 9) -> None:
         "all four": reverse((0, 1, 2, 3)),
         "eta, forward mode": call(_with_tangent, diffrax.ForwardMode()),
     }
+    for one in calls.values():
+        one()  # compiles
     # Round by round, so that ratios are of the same minute of a shared machine.
     rounds = [
-        {name: _seconds(one) for name, one in calls.items()} for _ in range(-1, repeats)
+        {name: _seconds(one) for name, one in calls.items()} for _ in range(repeats)
     ]
-    rounds = rounds[1:]  # the first compiles
     show(
         sites=sites,
         steps=steps,
