@@ -5,9 +5,9 @@ over it `plot_windings`, `plot_vortices`, `plot_matching`, `plot_tracks`. In Fou
 space and of pairs: `plot_structure_factor` and its kin, `plot_pair_correlation`. Of the
 Hessian: `plot_spectrum`, `plot_modes`, `plot_mode`. Of inference: `plot_posterior` and
 its kin; of checks `plot_sbc`, `plot_coverage`, `plot_binned_coverage`, `plot_tarp`,
-`plot_local_c2st`, `plot_predictive_check`, `plot_misspecification`. Films:
-`animate_quench`, `animate_fields`, `save_animation`. All of them in one `style`, or in
-yours.
+`plot_local_c2st`, `plot_predicted_images`, `plot_predictive_check`,
+`plot_misspecification`, `plot_information`. Films: `animate_quench`, `animate_fields`,
+`save_animation`. All of them in one `style`, or in yours.
 """
 
 from gl15.plotting._animation import (
@@ -22,7 +22,6 @@ from gl15.plotting._checks import (
     plot_binned_coverage as plot_binned_coverage,
     plot_local_c2st as plot_local_c2st,
     plot_misspecification as plot_misspecification,
-    plot_predictive_check as plot_predictive_check,
     plot_tarp as plot_tarp,
 )
 from gl15.plotting._current import plot_current as plot_current
@@ -32,6 +31,7 @@ from gl15.plotting._fields import (
     plot_image as plot_image,
     plot_phase as plot_phase,
 )
+from gl15.plotting._information import plot_information as plot_information
 from gl15.plotting._mode import plot_mode as plot_mode
 from gl15.plotting._pair_correlation import (
     plot_pair_correlation as plot_pair_correlation,
@@ -40,6 +40,10 @@ from gl15.plotting._posterior import (
     plot_joint as plot_joint,
     plot_posterior as plot_posterior,
     plot_recovery as plot_recovery,
+)
+from gl15.plotting._predictive import (
+    plot_predicted_images as plot_predicted_images,
+    plot_predictive_check as plot_predictive_check,
 )
 from gl15.plotting._save import save_animation as save_animation
 from gl15.plotting._spectrum import (

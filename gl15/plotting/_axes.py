@@ -25,7 +25,7 @@ def axes_or_new(ax: Axes | None, size: tuple[float, float] = (4.6, 3.6)) -> Axes
     """
     if ax is not None:
         return ax
-    return plt.subplots(figsize=_fitted(size, 1), layout="compressed")[1]
+    return plt.subplots(figsize=fitted(size, 1), layout="compressed")[1]
 
 
 def row_of_axes(
@@ -42,11 +42,20 @@ def row_of_axes(
         The axes.
     """
     layout = ConstrainedLayoutEngine(wspace=0.06, compress=True)
-    options = {"figsize": _fitted(size, 2), "layout": layout, **options}
+    options = {"figsize": fitted(size, 2), "layout": layout, **options}
     return list(plt.subplots(1, count, squeeze=False, **options)[1][0])
 
 
-def _fitted(size: tuple[float | int, float | int], columns: int) -> tuple[float, float]:
+def fitted(size: tuple[float | int, float | int], columns: int) -> tuple[float, float]:
+    """A size of a figure, smaller in a style of smaller figures.
+
+    Args:
+        size: in inches.
+        columns: how many figures of the style may stand beside each other in it.
+
+    Returns:
+        The size.
+    """
     scale = min(1.0, columns * plt.rcParams["figure.figsize"][0] / size[0])
     return scale * size[0], scale * size[1]
 

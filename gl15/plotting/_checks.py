@@ -1,4 +1,4 @@
-"""Checks part by part and image by image: bins, TARP, local tests, predictions."""
+"""Checks part by part and image by image: bins, TARP, local tests, p-values."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,8 +7,8 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 from matplotlib.axes import Axes
 
-from gl15.diagnostics import BinnedCoverage, LocalC2ST, PredictiveCheck, Tarp
-from gl15.plotting._axes import axes_or_new, legend_below, row_of_axes
+from gl15.diagnostics import BinnedCoverage, LocalC2ST, Tarp
+from gl15.plotting._axes import axes_or_new, legend_below
 from gl15.plotting._calibration import plot_coverage
 from gl15.plotting._palette import palette_of
 from gl15.plotting._posterior import symbol
@@ -130,53 +130,6 @@ def plot_local_c2st(
     ax.set_ylabel("local two-sample statistic")
     legend_below(ax, 1, f"{found.count} pairs; over all p = {found.p_overall:.3f}")
     return ax
-
-
-def plot_predictive_check(
-    check: PredictiveCheck, names: tuple[str, ...] | None = None, *, columns: int = 4
-) -> list[Axes]:
-    """Predicted distribution of each statistic, and the observed value.
-
-    Args:
-        check: what `predictive_check` gave.
-        names: which statistics; by default those with the smallest p-values.
-        columns: how many, by default.
-
-    Returns:
-        The axes of a new row of panels.
-
-    Raises:
-        ValueError: if a name is unknown.
-    """
-    if names is None:
-        chosen = np.argsort(check.p, kind="stable")[:columns]
-    else:
-        unknown = sorted(set(names) - set(check.names))
-        if unknown or not names:
-            raise ValueError(f"`names` must be in {check.names}, got {names}.")
-        chosen = [check.names.index(one) for one in names]
-    row = row_of_axes(len(chosen), (2.2 * len(chosen), 2.2))
-    for ax, j in zip(row, chosen, strict=True):
-        palette = palette_of(ax)
-        values = check.predicted[:, j]
-        # Where weights have vanished there is nothing to see.
-        kept = check.weight > 1e-6 * check.weight.max()
-        ax.hist(
-            values[kept],
-            bins=20,
-            weights=check.weight[kept],
-            density=True,
-            color=palette.blue,
-            alpha=0.5,
-        )
-        ax.axvline(check.observed[j], color=palette.vermilion, linewidth=1.6)
-        calibrated = check.calibrated_p[j]
-        p = check.p[j] if np.isnan(calibrated) else calibrated
-        ax.set_xlabel(check.names[j])
-        ax.set_title(f"p = {p:.3f}")
-        ax.set_yticks([])
-    row[0].set_ylabel("predicted density")
-    return row
 
 
 def plot_misspecification(

@@ -4,7 +4,7 @@ The first axis of a field is x and runs to the right, the second is y and runs u
 Site (j, k) lies at (j, k) times the spacing; plaquettes half a spacing further.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from jaxtyping import Array, Complex, Float, Shaped
@@ -90,6 +90,7 @@ def plot_image(
     x: Float[Array | np.ndarray, "nx ny 3"],
     *,
     spacing: float = 0.5,
+    vmax: Sequence[float] | None = None,
     axes: Iterable[Axes] | None = None,
 ) -> list[Axes]:
     """The three channels of an image side by side, the densities on one scale.
@@ -97,6 +98,8 @@ def plot_image(
     Args:
         x: the image that `gl15.observables.observe` makes.
         spacing: pixel spacing.
+        vmax: where the colours of the densities and those of the curl end; by default
+            at the largest there is.
         axes: three axes to draw on; by default new ones.
 
     Returns:
@@ -116,7 +119,7 @@ def plot_image(
     axes = list(axes)
     if len(axes) != 3:
         raise ValueError(f"`axes` must be three, one per channel, got {len(axes)}.")
-    top = largest(values[..., :2])
+    top, steepest = (largest(values[..., :2]), None) if vmax is None else vmax
     titles = (r"$|\psi_1|^2$", r"$|\psi_2|^2$", r"$(\nabla\times J)_z$")
     for band in (0, 1):
         plot_density(
@@ -129,7 +132,7 @@ def plot_image(
     # Plaquettes lie half a pixel beside the sites: one frame for all three. The limits
     # are taken before, as axes may be shared.
     limits = {"xlim": axes[0].get_xlim(), "ylim": axes[0].get_ylim()}
-    plot_curl(values[..., 2], spacing=spacing, label="", ax=axes[2])
+    plot_curl(values[..., 2], spacing=spacing, label="", vmax=steepest, ax=axes[2])
     axes[2].set(**limits)
     for ax, title in zip(axes, titles, strict=True):
         ax.set_title(title)

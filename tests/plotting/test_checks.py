@@ -1,14 +1,24 @@
 """Figures of checks show the numbers that the checks gave."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gl15.diagnostics import BinnedCoverage, LocalC2ST, PredictiveCheck, Tarp
+import gl15
+from gl15.diagnostics import (
+    BinnedCoverage,
+    Information,
+    LocalC2ST,
+    PredictiveCheck,
+    Tarp,
+)
 from gl15.plotting import (
     plot_binned_coverage,
+    plot_information,
     plot_local_c2st,
     plot_misspecification,
+    plot_predicted_images,
     plot_predictive_check,
     plot_tarp,
 )
@@ -104,4 +114,42 @@ def test_p_values_of_several_kinds_share_an_axis():
     assert "noise: 100.0% below 0.01" in texts(ax)
     with pytest.raises(ValueError, match="must be probabilities"):
         plot_misspecification(np.array([2.0]))
+    ax.figure.canvas.draw()
+
+
+def test_predicted_images_share_their_scales_and_name_their_parameters():
+    rng = np.random.default_rng(3)
+    images = rng.uniform(0.1, 1.0, (4, 8, 8, 3)).astype(np.float32)
+    images[2, 0, 0] = 5.0, 0.5, -7.0  # of the images shown, the extremes
+    observed = gl15.Observation(images[0], 0.25)
+    theta = {"eta": jnp.array([0.1, 0.2, 0.3])}
+    predicted = gl15.Ensemble(theta, jnp.asarray(images[1:]), 0.25)
+    grid = plot_predicted_images(observed, predicted, count=2)
+    assert [row[0].get_ylabel() for row in grid[1:]] == [
+        r"$\eta$ = 0.1",
+        r"$\eta$ = 0.2",
+    ]
+    for row, image in zip(grid, images[:3], strict=True):
+        for channel, ax in enumerate(row):
+            (picture,) = ax.images
+            np.testing.assert_array_equal(picture.get_array(), image[..., channel].T)
+            assert picture.get_clim() == ((0, 5) if channel < 2 else (-7, 7))
+    left, right, *_ = grid[0][0].images[0].get_extent()
+    assert right - left == 8 * 0.25  # the observation's own spacing
+    with pytest.raises(ValueError, match="`count` must be 1 to 3"):
+        plot_predicted_images(observed, predicted, count=4)
+    grid[0][0].figure.canvas.draw()
+
+
+def test_information_stands_beside_its_ceiling():
+    one = Information(3.5, 3.4, 3.3, 6.9, 0.03, 0.02, 0.01, 400)
+    two = Information(2.5, 2.4, 2.3, 4.2, 0.03, 0.02, 0.01, 400)
+    ax = plot_information({"jets": one, "spectra": two})
+    shown = [container.lines[0].get_xdata() for container in ax.containers]
+    np.testing.assert_array_equal(shown, [[3.5, 2.5], [3.4, 2.4], [3.3, 2.3]])
+    (ceilings,) = (c for c in ax.collections if "ceiling" in str(c.get_label()))
+    assert [segment[0, 0] for segment in ceilings.get_segments()] == [6.9, 4.2]
+    assert "400 pairs" in texts(ax)
+    with pytest.raises(ValueError, match="`found` is empty"):
+        plot_information({})
     ax.figure.canvas.draw()

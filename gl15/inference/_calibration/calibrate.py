@@ -170,8 +170,12 @@ class _Pairs:
             rows = included[:, None] * self.basis
             gradient = np.einsum("ns,nb->sb", slope, rows)
             gradient = gradient - ridge * self.stiffness * weights
-            hessian = np.einsum("nst,nb,nc->sbtc", bend, rows, self.basis)
-            hessian = hessian.reshape(gradient.size, -1)
+            # A statistic at a time, or the products of all pairs would fill memory.
+            blocks = [
+                np.einsum("nt,nb,nc->btc", one, rows, self.basis, optimize=True)
+                for one in np.moveaxis(bend, 1, 0)
+            ]
+            hessian = np.stack(blocks).reshape(gradient.size, -1)
             hessian = hessian + np.diag(ridge * self.stiffness.ravel())
             step = np.linalg.solve(hessian, gradient.ravel()).reshape(weights.shape)
             if (
@@ -265,4 +269,5 @@ def _moments(tables: tuple[Array, Array], tilt: Array) -> tuple[Array, Array, Ar
         covariance = (mass[:, None] * centred).T @ centred
         return log_z - jax.nn.logsumexp(start), mean, covariance
 
-    return jax.lax.map(one, (*tables, tilt.astype(tables[0].dtype)), batch_size=256)
+    # One by one: XLA on a CPU has no fast product for a batch of thin matrices.
+    return jax.lax.map(one, (*tables, tilt.astype(tables[0].dtype)))
