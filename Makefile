@@ -61,11 +61,13 @@ clean:
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A stamp per set of extras; a change of pyproject.toml installs again. `uv run`
-# makes a .venv without pip, hence ensurepip.
+# makes a .venv without pip, hence ensurepip. Python compiles what is imported when it
+# is: for all that is installed, pip takes longer than for installing it.
 $(PACKAGE_EXTRAS:%=$(VENV)/.installed-%): $(VENV)/.installed-%: pyproject.toml $(VENV)/pyvenv.cfg
 	@echo "Installing gl15[$*] into $(VENV) (once) ..."
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip >/dev/null
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[$*]"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile \
+	  --editable ".[$*]"
 	@touch $@
 
 # Each candidate is run, not only looked up: a version manager's shim may be on the

@@ -20,7 +20,14 @@ from pretrain import sample
 
 import gl15
 from gl15.diagnostics import check_ranks
-from gl15.inference import NearMisses, regressed, SnapshotEncoder, Summarised
+from gl15.inference import (
+    calibrate,
+    Calibrated,
+    NearMisses,
+    regressed,
+    SnapshotEncoder,
+    Summarised,
+)
 from gl15.posterior import grid_posterior_from_features
 from gl15.simulation import Snapshots
 
@@ -43,6 +50,7 @@ class Plan:
     Attributes:
         runs: runs to train on.
         fewer: smaller numbers of runs, for the learning curve.
+        calibration: held-out runs that correct what all runs have trained.
         test: fresh runs to judge by.
         steps: optimiser steps.
         batch_size: pairs per step.
@@ -54,6 +62,7 @@ class Plan:
 
     runs: int = 20_000
     fewer: tuple[int, ...] = (5_000,)
+    calibration: int = 4_000
     test: int = 1_000
     steps: int = 2_000
     batch_size: int = 256
@@ -99,13 +108,26 @@ def trained(pairs: gl15.Ensemble, snapshots: int, plan: Plan, key: jax.Array):
     return estimator
 
 
+def features(estimator, z: jax.Array) -> jax.Array:
+    """Features of summaries, with correction if there is one."""
+    if isinstance(estimator, Calibrated):
+        return estimator.extend(features(estimator.estimator, z))
+    return estimator.features(estimator.standardization(z))
+
+
+def calibrated(estimator, pairs: gl15.Ensemble, key: jax.Array) -> Calibrated:
+    """An estimator corrected on held-out runs."""
+    h = jax.lax.map(lambda z: features(estimator, z), pairs.x)
+    return calibrate(estimator, pairs, key=key, features=h)
+
+
 def measured(estimator, test: gl15.Ensemble, plan: Plan, key: jax.Array) -> dict:
     """Errors and coverage of every parameter, from summaries alone."""
 
     @jax.jit
     def one(pair):
         z, theta = pair
-        h = estimator.features(estimator.standardization(z))
+        h = features(estimator, z)
         posterior = grid_posterior_from_features(estimator, h, plan.points)
         told = posterior.mean(), posterior.std(), posterior.cdf(theta)
         return *told, estimator.peaks(h).highest()[1]
@@ -155,7 +177,7 @@ def main(
         seed: seed of everything random.
     """
     out.mkdir(parents=True, exist_ok=True)
-    keys = jax.random.split(jax.random.key(seed), 4)
+    keys = jax.random.split(jax.random.key(seed), 6)
     quick = sample(dt=0.05, solver=gl15.RungeKuttaChebyshev(stages=5))
     runs = Summarised(
         Snapshots(quick, TIMES),
@@ -168,18 +190,24 @@ def main(
         gl15.simulate(runs, PRIOR, n, key=key, path=out / f"{name}-{seed}.zarr")
         for name, n, key in (
             ("train", plan.runs, keys[0]),
+            ("reserve", plan.calibration, keys[3]),
             ("test", plan.test, keys[1]),
         )
     ]
     seconds = {"simulate": time.perf_counter() - start}
     found: dict = {}
     for case, snapshots in CASES.items():
-        train, test = (seen(ensemble, snapshots) for ensemble in made)
+        train, reserve, test = (seen(ensemble, snapshots) for ensemble in made)
+        results = found[case] = {}
         for n in (*plan.fewer, plan.runs):
             start = time.perf_counter()
             estimator = trained(train[:n], len(snapshots), plan, keys[2])
-            found.setdefault(case, {})[n] = measured(estimator, test, plan, keys[3])
+            results[n] = measured(estimator, test, plan, keys[4])
             seconds[f"{case}, {n}"] = time.perf_counter() - start
+        start = time.perf_counter()
+        estimator = calibrated(estimator, reserve, keys[5])
+        results[f"{plan.runs}, calibrated"] = measured(estimator, test, plan, keys[4])
+        seconds[f"{case}, calibrated"] = time.perf_counter() - start
     show(plan=dataclasses.asdict(plan), times=TIMES, seconds=seconds, found=found)
 
 

@@ -31,8 +31,6 @@ def simulated(estimator, key: jax.Array) -> tuple[gl15.Observation, dict[str, fl
         gl15.TwoBand(diffusion=(4.0, 1.0)),
         field=0.04,
         t1=2.0,
-        dt=0.05,
-        solver=gl15.RungeKuttaChebyshev(stages=5),
     )
     theta_key, x_key = jax.random.split(key)
     theta = estimator.prior.sample(theta_key)

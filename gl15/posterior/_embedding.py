@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax.core import Tracer
 from jaxtyping import Array, Float
 
-from gl15.inference._calibration.guarded import warn_if_unusual
+from gl15.inference._calibration.guarded import embedded, warn_if_unusual
 from gl15.posterior._protocol import LogRatio
 from gl15.simulation._observation import image_of
 
@@ -32,7 +32,7 @@ def embed_once(
     if any(isinstance(leaf, Tracer) for leaf in (x, *arrays)):
         return _embed_all(estimator, x, lead)
     with _now():
-        return _embed_compiled(estimator, x, lead)
+        return _embed_compiled(estimator, x, lead) if lead else embedded(estimator, x)
 
 
 def _now() -> AbstractContextManager:

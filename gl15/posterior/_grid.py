@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from gl15.inference._calibration.tabulate import tabulate
-from gl15.posterior._embedding import checked
+from gl15.posterior._embedding import checked, embed_once
 from gl15.posterior._grid_posterior import GridPosterior
 from gl15.posterior._protocol import LogRatio, Points
 
@@ -63,7 +63,8 @@ def grid_posterior(
     """
     image = checked(estimator, x)
     shape, box = _plan(estimator, points, bounds)
-    return _posterior_of_image(estimator, image, shape, box, refine)
+    features = embed_once(estimator, image)
+    return _tabulate(estimator, features, shape, box, refine)
 
 
 def grid_posterior_from_features(
@@ -93,23 +94,10 @@ def grid_posterior_from_features(
             make no grid.
     """
     shape, box = _plan(estimator, points, bounds)
-    return _posterior_of_features(estimator, h, shape, box, refine)
-
-
-@eqx.filter_jit
-def _posterior_of_image(
-    estimator: LogRatio, x: Any, shape: Any, box: Any, refine: bool
-) -> GridPosterior:
-    return _tabulate(estimator, estimator.embed(x), shape, box, refine)
-
-
-@eqx.filter_jit
-def _posterior_of_features(
-    estimator: LogRatio, h: Any, shape: Any, box: Any, refine: bool
-) -> GridPosterior:
     return _tabulate(estimator, h, shape, box, refine)
 
 
+@eqx.filter_jit
 def _tabulate(
     estimator: LogRatio,
     h: Float[Array, " features"],

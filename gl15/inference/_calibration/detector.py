@@ -135,20 +135,6 @@ class Detector(eqx.Module):
             "references": self.scores.shape[0],
         }
 
-    def score(self, estimator: Any, x: Any) -> Float[Array, ""]:
-        """How unusual an image is; higher is more so.
-
-        Args:
-            estimator: the estimator that the detector was made for.
-            x: an image.
-
-        Returns:
-            The score.
-        """
-        # A calibration fitted later puts numbers of its own after the features.
-        h = estimator.embed(x)[: self.kinds[1].center.shape[0]]
-        return self.score_of(summary(estimator, x, self.view), h)
-
     def score_of(
         self, z: Float[Array, " size"], h: Float[Array, " features"]
     ) -> Float[Array, ""]:
@@ -170,18 +156,24 @@ class Detector(eqx.Module):
         found = (raw - middle) / jnp.exp(width / 2)
         return jnp.where(jnp.isnan(found), jnp.inf, found)
 
-    def p_value(self, estimator: Any, x: Any) -> Float[Array, ""]:
+    def p_value(
+        self, estimator: Any, x: Any, h: Float[Array, " features"]
+    ) -> Float[Array, ""]:
         """Share of reference images that are at least as unusual.
 
         Args:
             estimator: the estimator that the detector was made for.
             x: an image.
+            h: what the estimator's `embed` gave for it.
 
         Returns:
             The p-value, uniform for images like those of the reference.
         """
+        # A calibration fitted later puts numbers of its own after the features.
+        own = h[: self.kinds[1].center.shape[0]]
+        score = self.score_of(summary(estimator, x, self.view), own)
         n = len(self.scores)
-        below: Int[Array, ""] = jnp.searchsorted(self.scores, self.score(estimator, x))
+        below: Int[Array, ""] = jnp.searchsorted(self.scores, score)
         return (1 + n - below) / (1 + n)
 
 

@@ -57,12 +57,35 @@ class Guarded(AbstractWrapper):
         """
         image, known = image_of(x)
         self.check_image(image, **known)
-        return _p_value(self, image)
+        return _p_value(self, image, embedded(self, image))
 
 
 @eqx.filter_jit
-def _p_value(guarded: Guarded, x: Any) -> Float[Array, ""]:
-    return guarded.detector.p_value(guarded.estimator, x)
+def _p_value(guarded: Guarded, x: Any, h: Array) -> Float[Array, ""]:
+    return guarded.detector.p_value(guarded.estimator, x, h)
+
+
+def embedded(estimator: Any, x: Any) -> Float[Array, " features"]:
+    """What `estimator.embed` gives, by one compiled program for whoever asks.
+
+    An encoder takes seconds to compile: a guard and the posterior it stands before
+    share it.
+
+    Args:
+        estimator: any log-ratio.
+        x: an image.
+
+    Returns:
+        The features.
+    """
+    while isinstance(estimator, Guarded):
+        estimator = estimator.estimator
+    return _embedded(estimator, x)
+
+
+@eqx.filter_jit
+def _embedded(estimator: Any, x: Any) -> Float[Array, " features"]:
+    return estimator.embed(x)
 
 
 def warn_if_unusual(estimator: Any, image: Any) -> None:
