@@ -108,15 +108,15 @@ def kills(folder: Path, count: int) -> dict:
         broken = {rows.start for rows in stored.damaged()}
         lost += 128 * len((kept.keys() - done) | broken)
         for first in done - kept.keys():
-            kept[first] = stored.observations(slice(first, first + 1))
+            kept[first] = stored.observations(slice(first, first + 128))
         if stored.complete:
             break
     start(path, n, size, t1, "0/1", 2).wait()
     found = open_ensemble(path)
-    changed = sum(
-        not np.array_equal(found.observations(slice(i, i + 1)), x)
-        for i, x in kept.items()
-    )
+    changed = 0
+    for first, images in kept.items():
+        now = found.observations(slice(first, first + 128))
+        changed += int((now != images).any(axis=(1, 2, 3)).sum())
     return {
         "kills": survived,
         "simulations_lost": lost,

@@ -30,6 +30,7 @@ from gl15.diagnostics._coverage import (
     named_ranks as named_ranks,
     Ranks as Ranks,
 )
+from gl15.diagnostics._figure import Figure as Figure
 from gl15.diagnostics._information import (
     Information as Information,
     information as information,
@@ -55,11 +56,7 @@ from gl15.diagnostics._recovery import (
     recovery_table as recovery_table,
     RecoveryTable as RecoveryTable,
 )
-from gl15.diagnostics._report import (
-    Figure as Figure,
-    Report as Report,
-    report as report,
-)
+from gl15.diagnostics._report import Report as Report, report as report
 from gl15.diagnostics._sbc import sbc_ranks as sbc_ranks
 from gl15.diagnostics._summary import summarize as summarize, Summary as Summary
 from gl15.diagnostics._tarp import hpd_ranks as hpd_ranks, Tarp as Tarp, tarp as tarp

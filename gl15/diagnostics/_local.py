@@ -17,6 +17,7 @@ from gl15.simulation._arguments import random_key
 
 
 _DRAWS = 128
+_TRIALS = 100
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +58,7 @@ def local_c2st(
     x: Any = None,
     *,
     key: PRNGKeyArray,
-    trials: int = 100,
+    trials: int = _TRIALS,
     points: Points = None,
     features: Float[Array, "n features"] | None = None,
 ) -> LocalC2ST:
@@ -104,12 +105,34 @@ def local_c2st(
     if features is None:
         features = embed_ensemble(estimator, ensemble.x)
     options = {"points": points, "features": features}
-    u, place, mean = map_posteriors(_to_normal, estimator, ensemble, **options)
-    names = estimator.prior.names
-    tested, mean = (place, mean) if x is None else _places(estimator, x, points)
+    mapped = map_posteriors(to_normal, estimator, ensemble, **options)
+    tested = None if x is None else _places(estimator, x, points)
+    return local_test(mapped, tested, key=key, trials=trials)
+
+
+def local_test(
+    mapped: tuple[Array, Array, Any],
+    tested: tuple[Array, Any] | None = None,
+    *,
+    key: PRNGKeyArray,
+    trials: int = _TRIALS,
+) -> LocalC2ST:
+    """The test from what `to_normal` gave for the pairs.
+
+    Args:
+        mapped: the mapped truths, and where their posteriors lie.
+        tested: where those lie that are tested; by default these.
+        key: random key.
+        trials: problems of the null.
+
+    Returns:
+        A `LocalC2ST`.
+    """
+    u, place, mean = mapped
+    at, mean = (place, mean) if tested is None else tested
     center, scale = place.mean(0), jnp.maximum(place.std(0), 1e-9)
     c = jnp.clip((place - center) / scale, -3, 3)
-    at = jnp.clip((tested - center) / scale, -3, 3)
+    at = jnp.clip((at - center) / scale, -3, 3)
     key_normal, key_trials = jax.random.split(key)
     found, weights = _statistic_compiled(u, c, at, key_normal)
     null = _null(u.shape, c, at, jax.random.split(key_trials, trials))
@@ -119,7 +142,7 @@ def local_c2st(
     slope, bend = np.asarray(_moments(weights, at, u.shape[1]), float)
     precision = np.maximum(1 - 2 * bend, 1e-2)
     return LocalC2ST(
-        mean={name: np.asarray(mean[name], float) for name in names},
+        mean={name: np.asarray(value, float) for name, value in mean.items()},
         statistic=found,
         null_quantile=np.quantile(null, 0.95, axis=0),
         p=share(null, found),
@@ -136,7 +159,16 @@ def _place(posterior: GridPosterior) -> tuple[Float[Array, " k"], Any]:
     return jnp.stack(values + [jnp.log(std[name]) for name in posterior.names]), mean
 
 
-def _to_normal(posterior: GridPosterior, theta: Any) -> tuple[Array, Array, Any]:
+def to_normal(posterior: GridPosterior, theta: Any) -> tuple[Array, Array, Any]:
+    """The truth where a right posterior is standard normal, and where that lies.
+
+    Args:
+        posterior: the posterior of one image.
+        theta: the truth.
+
+    Returns:
+        The mapped truth `[d]`, means and log-widths `[2 d]`, and the means by name.
+    """
     u = []
     for j, name in enumerate(posterior.names):
         nodes, density = posterior.marginal(posterior.names[: j + 1])

@@ -159,6 +159,26 @@ def map_posteriors(
     return _map(function, estimator, features, theta, extra, static)
 
 
+class Together(eqx.Module):
+    """Several functions for one pass of `map_posteriors`.
+
+    Tabulating a posterior costs more than what is asked of it: whoever asks several
+    things asks them together. Each `extra` is a tuple, what its function takes.
+
+    Attributes:
+        functions: the functions.
+    """
+
+    functions: tuple[Callable[..., Any], ...]
+
+    def __call__(
+        self, posterior: GridPosterior, theta: Any, *extra: tuple[Any, ...]
+    ) -> tuple[Any, ...]:
+        """What each of them returns."""
+        pairs = zip(self.functions, extra, strict=True)
+        return tuple(one(posterior, theta, *more) for one, more in pairs)
+
+
 def _check_first(
     estimator: LogRatio, x: Any, spacing: float | None, channels: tuple[str, ...]
 ) -> None:

@@ -7,48 +7,26 @@ from typing import Any
 
 import jax
 import numpy as np
-import scipy.stats
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from gl15.diagnostics._binned import binned_coverage, BinnedCoverage
+from gl15.diagnostics._figure import Figure, mean, plain, shares
 from gl15.diagnostics._information import information
-from gl15.diagnostics._local import local_c2st
-from gl15.diagnostics._posteriors import embed_ensemble, HeldOut
-from gl15.diagnostics._summary import summarize, Summary
-from gl15.diagnostics._tarp import hpd_ranks, Tarp, tarp
+from gl15.diagnostics._local import local_test, to_normal
+from gl15.diagnostics._posteriors import (
+    embed_ensemble,
+    HeldOut,
+    map_posteriors,
+    Together,
+)
+from gl15.diagnostics._summary import Row, Summary
+from gl15.diagnostics._tarp import Credibility, DRAWS, Fraction, Tarp, tarp_of
 from gl15.diagnostics._uniformity import check_ranks, ecdf_band
 from gl15.inference import fingerprint
 from gl15.posterior import LogRatio, Points
 
 
 _LEVELS = (0.5, 0.68, 0.9, 0.95)
-
-
-@dataclasses.dataclass(frozen=True)
-class Figure:
-    """One number of a report, beside what exact calibration would give.
-
-    Attributes:
-        name: what it is.
-        value: the number.
-        low: smallest value that exact posteriors give with 99% (95% where a quantile is
-            named); NaN if there is no such limit.
-        high: largest such value.
-        error: its standard error, NaN where `low` and `high` say it all.
-    """
-
-    name: str
-    value: float
-    low: float = math.nan
-    high: float = math.nan
-    error: float = math.nan
-
-    @property
-    def passed(self) -> bool | None:
-        """Whether the number is as of exact posteriors; None if there is no limit."""
-        if math.isnan(self.low) and math.isnan(self.high):
-            return None
-        return not (self.value < self.low or self.value > self.high)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,7 +86,7 @@ class Report:
         for one in self.figures:
             error = "" if math.isnan(one.error) else f" ± {one.error:.2g}"
             lines.append(
-                f"| {one.name} | {one.value:.4g}{error} | {_range(one)} "
+                f"| {one.name} | {one.value:.4g}{error} | {one.limits} "
                 f"| {verdict[one.passed]} |"
             )
         for table in self.binned.values():
@@ -134,9 +112,9 @@ class Report:
         """
         figures = {
             one.name: {
-                "value": _plain(one.value),
-                "if_exact": [_plain(one.low), _plain(one.high)],
-                "standard_error": _plain(one.error),
+                "value": plain(one.value),
+                "if_exact": [plain(one.low), plain(one.high)],
+                "standard_error": plain(one.error),
                 "passed": one.passed,
             }
             for one in self.figures
@@ -197,26 +175,30 @@ def report(
     """
     if features is None:
         features = embed_ensemble(estimator, held_out.x)
-    keys = iter(jax.random.split(key, 6))
-    options: dict[str, Any] = {"points": points, "features": features}
-    summary = summarize(estimator, held_out, levels=_LEVELS, **options)
-    count = len(summary)
-    hpd = hpd_ranks(estimator, held_out, key=next(keys), **options)
-    points_test = tarp(estimator, held_out, key=next(keys), **options)
+    prior, count = estimator.prior, len(features)
+    hpd_key, tarp_key, check_key, known_key, local_key = jax.random.split(key, 6)[:5]
+    asked: list[tuple[Any, tuple[Any, ...]]] = [
+        (Row(_LEVELS), ()),
+        (Credibility(DRAWS), (jax.random.split(hpd_key, count),)),
+        (Fraction(prior, DRAWS), (jax.random.split(tarp_key, count),)),
+        *([(to_normal, ())] if local else []),
+    ]
+    functions, extra = zip(*asked, strict=True)
+    together = Together(functions)
+    rows, hpd, fractions, *mapped = map_posteriors(
+        together, estimator, held_out, *extra, points=points, features=features
+    )
+    summary, points_test = Summary(prior.names, _LEVELS, **rows), tarp_of(fractions)
     ranks = {name: np.asarray(value, float) for name, value in summary.rank.items()}
     figures: list[Figure] = []
     for name in summary.names:
-        error = np.asarray(summary.error(name), float)
         figures += [
-            Figure(f"{name}: mean absolute error", *_mean(error)),
-            Figure(f"{name}: posterior std", *_mean(summary.std[name])),
+            mean(f"{name}: mean absolute error", summary.error(name)),
+            mean(f"{name}: posterior std", summary.std[name]),
         ]
     for name, rank in ranks.items():
-        covered = [(2 * np.abs(rank - 0.5) <= level).sum() for level in _LEVELS]
-        figures += _shares(f"{name}: central", covered, count)
-    held = [(np.asarray(hpd) <= level).sum() for level in _LEVELS]
-    figures += _shares("highest density", held, count)
-    check_key = next(keys)
+        figures += shares(f"{name}: central", 2 * np.abs(rank - 0.5), _LEVELS)
+    figures += shares("highest density", hpd, _LEVELS)
     check = check_ranks(ranks, key=check_key)
     u, low, high = ecdf_band(count, key=jax.random.fold_in(check_key, 1))
     for name, rank in ranks.items():
@@ -234,11 +216,10 @@ def report(
     reach = 2.576 * points_test.atc_standard_error
     figures.append(Figure("TARP: area to curve", points_test.atc, -reach, reach))
     known = information(
-        estimator, held_out, key=next(keys), summary=summary, features=features
+        estimator, held_out, key=known_key, summary=summary, features=features
     )
-    normalisation = np.asarray(summary.normalisation, float)
     figures += [
-        Figure("log posterior density", *_mean(summary.log_prob)),
+        mean("log posterior density", summary.log_prob),
         Figure("information gain, nats", known.gain, error=known.gain_error),
         Figure("mean log-ratio", known.log_ratio, error=known.log_ratio_error),
         Figure(
@@ -246,10 +227,10 @@ def report(
             known.contrastive,
             error=known.contrastive_error,
         ),
-        Figure("normalisation", *_mean(normalisation)),
+        mean("normalisation", summary.normalisation),
     ]
-    if local:
-        found = local_c2st(estimator, held_out, key=next(keys), **options)
+    if mapped:
+        found = local_test(mapped[0], key=local_key)
         figures += [
             Figure("local C2ST: p of all", found.p_overall, low=0.01),
             Figure("local C2ST: share rejected at 5%", found.rejected),
@@ -265,31 +246,3 @@ def _sha256(estimator: Any) -> str | None:
         return fingerprint(estimator)
     except (AttributeError, TypeError):
         return None  # any log-ratio will do
-
-
-def _mean(values: Any) -> tuple[float, float, float, float]:
-    values = np.asarray(values, float)
-    error = float(values.std(ddof=1) / np.sqrt(len(values)))
-    return float(values.mean()), math.nan, math.nan, error
-
-
-def _shares(name: str, covered: list[Any], count: int) -> list[Figure]:
-    found = []
-    for level, inside in zip(_LEVELS, covered, strict=True):
-        low, high = scipy.stats.binom.interval(0.99, count, level)
-        ends = float(low / count), float(high / count)
-        found.append(Figure(f"{name} {level:.0%}", float(inside / count), *ends))
-    return found
-
-
-def _range(figure: Figure) -> str:
-    low, high = figure.low, figure.high
-    if math.isnan(low) and math.isnan(high):
-        return ""
-    if math.isnan(low):
-        return f"at most {high:.4g}"
-    return f"at least {low:.4g}" if math.isnan(high) else f"{low:.4g} to {high:.4g}"
-
-
-def _plain(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None

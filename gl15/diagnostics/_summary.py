@@ -130,7 +130,7 @@ def summarize(
     levels = tuple(levels)
     check_levels(levels)
     columns = map_posteriors(
-        _Row(levels),
+        Row(levels),
         estimator,
         ensemble,
         points=points,
@@ -140,12 +140,19 @@ def summarize(
     return Summary(names=estimator.prior.names, levels=levels, **columns)
 
 
-class _Row(eqx.Module):
+class Row(eqx.Module):
+    """What a `Summary` holds of one image.
+
+    Attributes:
+        levels: credibility levels of the intervals.
+    """
+
     levels: tuple[float, ...] = eqx.field(static=True)
 
     def __call__(
         self, posterior: GridPosterior, theta: dict[str, Float[Array, ""]]
     ) -> dict[str, Any]:
+        """The columns of one image."""
         intervals = posterior.interval(jnp.asarray(self.levels, float))
         return {
             "truth": theta,

@@ -1,6 +1,7 @@
 """Tests of joint posteriors: TARP, and highest-density regions."""
 
 import dataclasses
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -12,6 +13,9 @@ from gl15.diagnostics._posteriors import HeldOut, map_posteriors
 from gl15.posterior import GridPosterior, LogRatio, Points
 from gl15.simulation import Prior
 from gl15.simulation._arguments import random_key, whole_number
+
+
+DRAWS = 512  # from each posterior, by default
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +45,7 @@ def tarp(
     ensemble: HeldOut,
     *,
     key: PRNGKeyArray,
-    draws: int = 512,
+    draws: int = DRAWS,
     points: Points = None,
     batch_size: int = 64,
     features: Float[Array, "n features"] | None = None,
@@ -82,7 +86,7 @@ def tarp(
     random_key("key", key)
     keys = jax.random.split(key, _count(ensemble))
     fractions = map_posteriors(
-        _Fraction(estimator.prior, whole_number("draws", draws)),
+        Fraction(estimator.prior, whole_number("draws", draws)),
         estimator,
         ensemble,
         keys,
@@ -90,6 +94,18 @@ def tarp(
         batch_size=batch_size,
         features=features,
     )
+    return tarp_of(fractions)
+
+
+def tarp_of(fractions: Any) -> Tarp:
+    """The test from the level at which each region reaches its truth.
+
+    Args:
+        fractions: what `Fraction` gives, `[n]`.
+
+    Returns:
+        A `Tarp`.
+    """
     fractions = np.asarray(fractions, float)
     levels = np.linspace(0, 1, 101)
     # The upper half of each step function, integrated exactly.
@@ -108,7 +124,7 @@ def hpd_ranks(
     ensemble: HeldOut,
     *,
     key: PRNGKeyArray,
-    draws: int = 512,
+    draws: int = DRAWS,
     points: Points = None,
     batch_size: int = 64,
     features: Float[Array, "n features"] | None = None,
@@ -142,7 +158,7 @@ def hpd_ranks(
     random_key("key", key)
     keys = jax.random.split(key, _count(ensemble))
     return map_posteriors(
-        _Credibility(whole_number("draws", draws)),
+        Credibility(whole_number("draws", draws)),
         estimator,
         ensemble,
         keys,
@@ -152,7 +168,14 @@ def hpd_ranks(
     )
 
 
-class _Fraction(eqx.Module):
+class Fraction(eqx.Module):
+    """Share of draws that are nearer than the truth to a random point.
+
+    Attributes:
+        prior: the prior.
+        draws: posterior draws per image.
+    """
+
     prior: Prior
     draws: int = eqx.field(static=True)
 
@@ -162,6 +185,7 @@ class _Fraction(eqx.Module):
         theta: dict[str, Float[Array, ""]],
         key: PRNGKeyArray,
     ) -> Float[Array, ""]:
+        """The share, of one image."""
         key_point, key_draws, key_tie = jax.random.split(key, 3)
         ends = [
             self.prior.standardize(dict(zip(self.prior.names, side, strict=True)))
@@ -175,7 +199,13 @@ class _Fraction(eqx.Module):
         return _spread_rank(jnp.sum(distance < truth), self.draws, key_tie)
 
 
-class _Credibility(eqx.Module):
+class Credibility(eqx.Module):
+    """Share of draws that are more probable than the truth.
+
+    Attributes:
+        draws: posterior draws per image.
+    """
+
     draws: int = eqx.field(static=True)
 
     def __call__(
@@ -184,6 +214,7 @@ class _Credibility(eqx.Module):
         theta: dict[str, Float[Array, ""]],
         key: PRNGKeyArray,
     ) -> Float[Array, ""]:
+        """The share, of one image."""
         key_draws, key_tie = jax.random.split(key)
         drawn = posterior.log_prob(posterior.sample(key_draws, (self.draws,)))
         higher = jnp.sum(drawn > posterior.log_prob(theta))
