@@ -17,7 +17,7 @@ import numpyro.distributions as dist
 import tyro
 from _report import show
 from jaxtyping import Array, Float, PRNGKeyArray
-from pretrain import sample
+from pretrain import images as default_images
 
 import gl15
 from gl15.observables import windings
@@ -155,7 +155,7 @@ def main(
         seed: seed of everything random.
     """
     keys = jax.random.split(jax.random.key(seed), 5)
-    quick = sample(dt=0.05, solver=gl15.RungeKuttaChebyshev(stages=5))
+    quick = default_images()
     trained = (
         gl15.load_pretrained("eta-B-nu") if estimator is None else gl15.load(estimator)
     )

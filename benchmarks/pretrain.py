@@ -213,8 +213,8 @@ def finish(
 
 def recovery(estimator, simulator, eta: float, key: jax.Array, n: int = 200) -> float:
     """Mean absolute error of n images at one eta."""
-    images = gl15.simulate(simulator, {"eta": np.full(n, eta)}, key=key)
-    return float(gl15.summarize(estimator, images).error("eta").mean())
+    ensemble = gl15.simulate(simulator, {"eta": np.full(n, eta)}, key=key)
+    return float(gl15.summarize(estimator, ensemble).error("eta").mean())
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@
 
 One ensemble of runs seen at several times serves every case: an estimator is trained on
 the summaries of the snapshots it may see, over growing numbers of runs, and judged on
-fresh runs. Interrupted, the simulations are resumed.
+fresh runs, that of all runs once more after a correction fitted on held-out ones.
+Interrupted, the simulations are resumed.
 """
 
 import dataclasses
@@ -16,7 +17,7 @@ import numpy as np
 import numpyro.distributions as dist
 import tyro
 from _report import show
-from pretrain import sample
+from pretrain import images
 
 import gl15
 from gl15.diagnostics import check_ranks
@@ -178,9 +179,8 @@ def main(
     """
     out.mkdir(parents=True, exist_ok=True)
     keys = jax.random.split(jax.random.key(seed), 6)
-    quick = sample(dt=0.05, solver=gl15.RungeKuttaChebyshev(stages=5))
     runs = Summarised(
-        Snapshots(quick, TIMES),
+        Snapshots(images(), TIMES),
         SnapshotEncoder(
             gl15.JetEncoder(key=keys[0]), len(TIMES), width=8, features=8, key=keys[0]
         ),

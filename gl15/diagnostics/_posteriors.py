@@ -112,10 +112,11 @@ def map_posteriors(
 
     Args:
         function: takes a `GridPosterior`, the true parameters and one row of each of
-            `extra`; returns arrays.
+            `extra`; returns arrays, or trees of them.
         estimator: a trained `RatioEstimator`, or any `LogRatio`.
         ensemble: held-out pairs.
-        *extra: further arrays of one row per pair, such as random keys.
+        *extra: further arrays of one row per pair, such as random keys, or trees of
+            them.
         points: nodes of each posterior, as in `grid_posterior`.
         batch_size: images embedded at once.
         features: what `embed_ensemble` gave for `ensemble.x`, to save computing it.

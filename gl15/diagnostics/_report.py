@@ -24,6 +24,7 @@ from gl15.diagnostics._tarp import Credibility, DRAWS, Fraction, Tarp, tarp_of
 from gl15.diagnostics._uniformity import check_ranks, ecdf_band
 from gl15.inference import fingerprint
 from gl15.posterior import LogRatio, Points
+from gl15.simulation._arguments import random_key
 
 
 _LEVELS = (0.5, 0.68, 0.9, 0.95)
@@ -173,10 +174,11 @@ def report(
     Raises:
         ValueError: if the ensemble does not suit the estimator.
     """
+    random_key("key", key)
     if features is None:
         features = embed_ensemble(estimator, held_out.x)
     prior, count = estimator.prior, len(features)
-    hpd_key, tarp_key, check_key, known_key, local_key = jax.random.split(key, 6)[:5]
+    hpd_key, tarp_key, check_key, known_key, local_key = jax.random.split(key, 5)
     asked: list[tuple[Any, tuple[Any, ...]]] = [
         (Row(_LEVELS), ()),
         (Credibility(DRAWS), (jax.random.split(hpd_key, count),)),

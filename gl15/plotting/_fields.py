@@ -4,7 +4,7 @@ The first axis of a field is x and runs to the right, the second is y and runs u
 Site (j, k) lies at (j, k) times the spacing; plaquettes half a spacing further.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import numpy as np
 from jaxtyping import Array, Complex, Float, Shaped
@@ -90,7 +90,7 @@ def plot_image(
     x: Float[Array | np.ndarray, "nx ny 3"],
     *,
     spacing: float = 0.5,
-    vmax: Sequence[float] | None = None,
+    vmax: tuple[float, float] | None = None,
     axes: Iterable[Axes] | None = None,
 ) -> list[Axes]:
     """The three channels of an image side by side, the densities on one scale.

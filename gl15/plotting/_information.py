@@ -45,7 +45,7 @@ def plot_information(
             xerr=[getattr(one, f"{bound}_error") for one in named.values()],
             fmt="o",
             markersize=4,
-            color=palette.cycle[j % len(palette.cycle)],
+            color=palette.cycle[j],
             label=label,
         )
     ax.vlines(

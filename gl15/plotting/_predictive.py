@@ -25,7 +25,7 @@ def plot_predicted_images(
     Args:
         x: the observed image `[nx, ny, 3]`, an array or an `Observation`.
         predicted: what `posterior_predictive` gave for it.
-        spacing: pixel spacing, if `x` is an array.
+        spacing: pixel spacing, where neither `x` nor `predicted` knows it.
         count: how many predicted images, the first ones.
 
     Returns:
@@ -40,21 +40,24 @@ def plot_predicted_images(
             f"images, got {count}; `posterior_predictive(..., n=...)` makes more."
         )
     x, known = image_of(x)
-    spacing = known.get("spacing") or spacing
+    spacing = known.get("spacing") or getattr(predicted, "spacing", None) or spacing
     images = [np.asarray(x), *np.asarray(predicted.x[:count])]
+    if any(one.shape[2:] != (3,) for one in images):
+        raise ValueError(
+            "`x` and `predicted` must be images of three channels, got shapes "
+            f"{images[0].shape} and {images[1].shape}."
+        )
     labels = ["observed"]
     for row in range(count):
         theta = {name: float(value[row]) for name, value in predicted.theta.items()}
         labels.append(", ".join(f"{symbol(k)} = {v:.3g}" for k, v in theta.items()))
-    scales = [
-        max(largest(np.abs(one[..., channels])) for one in images)
-        for channels in (slice(2), slice(2, 3))
-    ]
+    densities = max(largest(one[..., :2]) for one in images)
+    curl = max(largest(np.abs(one[..., 2])) for one in images)
     size = fitted((8, 2.2 * len(images)), 2)
     options = {"sharex": True, "sharey": True, "layout": "constrained"}
     grid = plt.subplots(len(images), 3, figsize=size, **options)[1].tolist()
     for row, one, label in zip(grid, images, labels, strict=True):
-        plot_image(one, spacing=spacing, vmax=scales, axes=row)
+        plot_image(one, spacing=spacing, vmax=(densities, curl), axes=row)
         row[0].set_ylabel(label)
         if row is not grid[0]:
             for ax in row:

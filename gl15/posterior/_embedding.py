@@ -29,9 +29,8 @@ def embed_once(
     no compiled loop. Where they are traced the encoder joins the trace.
     """
     arrays = [leaf for leaf in jax.tree.leaves(estimator) if eqx.is_array(leaf)]
-    if any(isinstance(leaf, Tracer) for leaf in (x, *arrays)):
-        return _embed_all(estimator, x, lead)
-    with _now():
+    traced = any(isinstance(leaf, Tracer) for leaf in (x, *arrays))
+    with nullcontext() if traced else _now():
         return _embed_compiled(estimator, x, lead) if lead else embedded(estimator, x)
 
 
@@ -44,24 +43,16 @@ def _now() -> AbstractContextManager:
     return jax.ensure_compile_time_eval() if traced else nullcontext()
 
 
-def _embed_all(
+@eqx.filter_jit
+def _embed_compiled(
     estimator: LogRatio, x: Float[Array, "..."], lead: tuple[int, ...]
 ) -> Float[Array, "..."]:
-    if lead == ():
-        return estimator.embed(x)
     flat = x.reshape(math.prod(lead), *x.shape[len(lead) :])
     if len(flat) <= _CHUNK:
         h = jax.vmap(estimator.embed)(flat)
     else:
         h = jax.lax.map(estimator.embed, flat, batch_size=_CHUNK)
     return h.reshape(*lead, *h.shape[1:])
-
-
-@eqx.filter_jit
-def _embed_compiled(
-    estimator: LogRatio, x: Float[Array, "..."], lead: tuple[int, ...]
-) -> Float[Array, "..."]:
-    return _embed_all(estimator, x, lead)
 
 
 def checked(

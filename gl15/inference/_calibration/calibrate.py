@@ -269,5 +269,6 @@ def _moments(tables: tuple[Array, Array], tilt: Array) -> tuple[Array, Array, Ar
         covariance = (mass[:, None] * centred).T @ centred
         return log_z - jax.nn.logsumexp(start), mean, covariance
 
-    # One by one: XLA on a CPU has no fast product for a batch of thin matrices.
-    return jax.lax.map(one, (*tables, tilt.astype(tables[0].dtype)))
+    # One by one on a CPU: XLA has no fast product for a batch of thin matrices there.
+    size = None if jax.default_backend() == "cpu" else 256
+    return jax.lax.map(one, (*tables, tilt.astype(tables[0].dtype)), batch_size=size)

@@ -138,11 +138,11 @@ class Detector(eqx.Module):
     def score_of(
         self, z: Float[Array, " size"], h: Float[Array, " features"]
     ) -> Float[Array, ""]:
-        """The same from what is known of the image.
+        """How unusual an image is; higher is more so.
 
         Args:
             z: its summary.
-            h: its features.
+            h: its features, without what a later calibration adds to them.
 
         Returns:
             The score.
