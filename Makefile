@@ -15,6 +15,8 @@ BIN := $(VENV)/bin
 # Nearly all of the time is compilation, and a file's tests share what they compile.
 # Several processes with several BLAS threads each would only be in each other's way.
 export OPENBLAS_NUM_THREADS ?= 1
+# What is compiled at its first import has to be kept, or it is compiled at every one.
+unexport PYTHONDONTWRITEBYTECODE
 PARALLEL := --numprocesses=auto --maxprocesses=4 --dist=loadfile
 PACKAGE_EXTRAS := all tests dev
 
@@ -61,8 +63,8 @@ clean:
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A stamp per set of extras; a change of pyproject.toml installs again. `uv run`
-# makes a .venv without pip, hence ensurepip. Python compiles what is imported when it
-# is: for all that is installed, pip takes longer than for installing it.
+# makes a .venv without pip, hence ensurepip. pip does not compile what it installs,
+# which takes longer than installing it: Python does so at the first import.
 $(PACKAGE_EXTRAS:%=$(VENV)/.installed-%): $(VENV)/.installed-%: pyproject.toml $(VENV)/pyvenv.cfg
 	@echo "Installing gl15[$*] into $(VENV) (once) ..."
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip >/dev/null
