@@ -13,6 +13,7 @@ import scipy.stats
 from gl15.diagnostics import (
     binned_coverage,
     c2st,
+    hpd_ranks,
     image_statistics,
     information,
     local_c2st,
@@ -21,6 +22,7 @@ from gl15.diagnostics import (
     report,
     reweighting_check,
     summarize,
+    tarp,
 )
 from gl15.posterior import grid_posterior, sample_posterior
 from gl15.simulation import ExactRatio, LinearGaussian, Prior
@@ -219,3 +221,22 @@ def test_report_holds_every_number_beside_its_null(one):
     assert bad["eta: central 68%"].passed is False
     with pytest.raises(KeyError, match="the report has"):
         bad["nothing"]
+
+
+def test_report_says_what_its_parts_say_alone(one):
+    pairs = one.pairs(200, jax.random.key(9))
+    found = report(one.exact, pairs, key=KEY)
+    hpd_key, tarp_key, _, known_key, local_key = jax.random.split(KEY, 5)
+    summary = summarize(one.exact, pairs, levels=(0.5, 0.68, 0.9, 0.95))
+    for own, alone in zip(
+        jax.tree.leaves(found.summary), jax.tree.leaves(summary), strict=True
+    ):
+        np.testing.assert_allclose(own, alone, rtol=1e-12)
+    np.testing.assert_allclose(found.hpd, hpd_ranks(one.exact, pairs, key=hpd_key))
+    alone = tarp(one.exact, pairs, key=tarp_key)
+    np.testing.assert_allclose(found.tarp.fractions, alone.fractions)
+    np.testing.assert_allclose(found["TARP: area to curve"].value, alone.atc)
+    known = information(one.exact, pairs, key=known_key)
+    np.testing.assert_allclose(found["mean log-ratio"].value, known.log_ratio)
+    local = local_c2st(one.exact, pairs, key=local_key)
+    assert found["local C2ST: p of all"].value == local.p_overall

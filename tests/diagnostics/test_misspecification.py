@@ -111,6 +111,27 @@ def test_posteriors_of_unusual_images_warn(guarded):
     np.testing.assert_allclose(traced["eta"], found.mean()["eta"], rtol=1e-5)
 
 
+def test_the_guard_and_the_posterior_behind_it_share_one_encoder(guarded, monkeypatch):
+    # Encoders take seconds to compile: what is counted is how often one is traced.
+    embed, entered = gl15.RatioEstimator.embed, []
+
+    def counted(self, x):
+        entered.append(x)
+        return embed(self, x)
+
+    monkeypatch.setattr(gl15.RatioEstimator, "embed", counted)
+    jax.clear_caches()
+    x = jnp.asarray(images(3, 5).x)
+    for one in x[:2]:
+        gl15.grid_posterior(guarded, one, 32)
+    assert len(entered) == 1
+    # Without `jit` around it a transformation must not run it operation by operation.
+    several = jax.vmap(lambda one: gl15.grid_posterior(guarded, one, 32).mean()["eta"])
+    apart = [gl15.grid_posterior(guarded, one, 32).mean()["eta"] for one in x]
+    np.testing.assert_allclose(several(x), apart, rtol=1e-5)
+    assert len(entered) == 1
+
+
 def test_diagnostics_of_unusual_images_warn_once(guarded):
     sbc_ranks(guarded, images(60, 5), 32)  # warnings are errors
     noisy = images(60, 5, noise=0.2)
