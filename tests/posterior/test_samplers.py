@@ -13,9 +13,10 @@ from numpyro.diagnostics import effective_sample_size
 from numpyro.infer import MCMC, NUTS, Predictive
 from numpyro.infer.util import log_density
 
-from gl15.inference import ConvEncoder, RatioEstimator
+from gl15.inference import ConvEncoder, RatioEstimator, SpectralEncoder
 from gl15.posterior import (
     grid_posterior,
+    laplace,
     potential,
     RatioLikelihood,
     sample_posterior,
@@ -58,6 +59,22 @@ def truncated(x, sigma=SIGMA, low=0.0, high=1.5):
 
 
 # sample_posterior
+
+
+def test_chains_begin_with_the_mass_matrix_of_the_peaks():
+    # Without warm-up NumPyro keeps the matrix that it was given.
+    prior = Prior({"eta": dist.Uniform(0.0, 1.5), "nu": dist.Uniform(0.0, 0.4)})
+    key = jax.random.key(0)
+    encoder = SpectralEncoder(2, rings=4, features=6, width=8, key=key)
+    estimator = RatioEstimator(prior, encoder, head="quadratic", width=8, key=key)
+    x = jax.random.uniform(key, (16, 16, 2)) + 0.1
+    mcmc = sample_posterior(
+        estimator, x, key=key, num_warmup=0, num_samples=4, num_chains=1
+    )
+    (found,) = mcmc.last_state.adapt_state.inverse_mass_matrix.values()
+    expected = laplace(estimator, x).covariance
+    assert abs(expected[0, 1]) > 0  # a dense one, not variances alone
+    np.testing.assert_allclose(found, expected, rtol=1e-3)
 
 
 def test_nuts_agrees_with_the_grid():
