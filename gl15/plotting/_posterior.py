@@ -144,7 +144,9 @@ def plot_joint(
         set_limits(*_window(posterior, name, truth[name] if truth else None))
     ax.set_xlabel(symbol(names[0]))
     ax.set_ylabel(symbol(names[1]))
-    ax.legend(handles, labels, frameon=True, framealpha=0.9, edgecolor="none")
+    # The best place among so many contours takes long to find, and a warning says so.
+    place = {"loc": "upper right", "frameon": True, "framealpha": 0.9}
+    ax.legend(handles, labels, edgecolor="none", **place)
     return ax
 
 
