@@ -145,8 +145,14 @@ def plot_joint(
     ax.set_xlabel(symbol(names[0]))
     ax.set_ylabel(symbol(names[1]))
     # The best place among so many contours takes long to find, and a warning says so.
-    place = {"loc": "upper right", "frameon": True, "framealpha": 0.9}
-    ax.legend(handles, labels, edgecolor="none", **place)
+    ax.legend(
+        handles,
+        labels,
+        loc="upper right",
+        frameon=True,
+        framealpha=0.9,
+        edgecolor="none",
+    )
     return ax
 
 
